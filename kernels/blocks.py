@@ -1,0 +1,231 @@
+"""How a kernel sees a tensor of blocks: as a list of spans in memory order.
+
+An axis of K units in B blocks of U competitors, with ``outer`` positions before it in memory and ``inner`` after it
+(1 for a contiguous last axis and for channels_last, H·W for NCHW), is cut into spans of consecutive units: one block,
+or as many small ones as make eight units, so that loads are 128 bits wide and the four numbers of a Philox call serve
+neighbours. A program takes a tile of INSTANCES × WIDTH: so many spans in memory order, by a span's units, padded to a
+power of two.
+
+    instance i = (outer·SPANS + span)·inner + position      its unit k at offset (i//inner·SPAN + k)·inner + position
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from lwta.kernels import philox
+
+THREADS = 128
+OPTIONS = {"num_warps": THREADS // 32, "enable_fp_fusion": True}
+"""Compiler options of every kernel over blocks."""
+
+
+class Layout(NamedTuple):
+    """Where the competition axis lies in the memory of a tensor, and the launch parameters that follow."""
+
+    outer: int
+    blocks: int
+    competitors: int
+    inner: int
+
+    @property
+    def units(self) -> int:
+        """K = B·U."""
+        return self.blocks * self.competitors
+
+    @property
+    def span(self) -> int:
+        """Units in a span."""
+        small_blocks = 8 // self.competitors
+        whole = self.competitors in (2, 4) and self.blocks % small_blocks == 0
+        return 8 if whole else self.competitors
+
+    @property
+    def instances(self) -> int:
+        """Spans in the whole tensor."""
+        return self.outer * (self.units // self.span) * self.inner
+
+    def arguments(self) -> dict[str, int | bool]:
+        """Parameters that every kernel over blocks takes, by name."""
+        width = triton.next_power_of_2(self.span)
+        elements_per_thread = 16 if self.inner == 1 else 32
+        per_program = max(THREADS * elements_per_thread // width, 1)
+        # Along positions a thread takes so many neighbours that a block's competitors stay in one thread.
+        multiple = min(self.inner & -self.inner, max(per_program // THREADS, 1))
+        return {
+            "instances": self.instances,
+            "units": self.units,
+            "inner_multiples": self.inner // multiple,
+            "INNER_MULTIPLE": multiple,
+            "U": self.competitors,
+            "SPAN": self.span,
+            "WIDTH": width,
+            "INSTANCES": per_program,
+            "CONTIGUOUS": self.inner == 1,
+            "BIG": self.instances * width > 2**31 - 2**24,
+        }
+
+    def programs(self) -> int:
+        """Programs to launch."""
+        return triton.cdiv(self.instances, int(self.arguments()["INSTANCES"]))
+
+
+def prepare(x: Tensor, competitors: int, dim: int) -> tuple[Tensor, Layout]:
+    """``x`` in a layout that the kernels read in place, copied once if it is in none, and that layout."""
+    if x.movedim(dim, -1).is_contiguous():
+        outer, inner = x.numel() // x.shape[dim], 1
+    else:
+        x = x.contiguous()
+        outer, inner = x.shape[:dim].numel(), x.shape[dim + 1 :].numel()
+    return x, Layout(outer, x.shape[dim] // competitors, competitors, inner)
+
+
+def like(tensor: Tensor, x: Tensor) -> Tensor:
+    """``tensor`` with the memory layout of ``x``: itself where it has it."""
+    return tensor if tensor.stride() == x.stride() else torch.empty_like(x).copy_(tensor)
+
+
+def fast_log(x: Tensor) -> bool:
+    """Whether kernels on this tensor may use NVIDIA's approximate logarithm instruction."""
+    return x.is_cuda and torch.version.cuda is not None
+
+
+@triton.jit
+def tile(
+    instances,
+    inner_multiples,
+    INNER_MULTIPLE: tl.constexpr,
+    SPAN: tl.constexpr,
+    WIDTH: tl.constexpr,
+    INSTANCES: tl.constexpr,
+    CONTIGUOUS: tl.constexpr,
+    BIG: tl.constexpr,
+):
+    """This program's instances (INSTANCES,), their element offsets and which of them exist, for `load` and `store`.
+
+    The last axis of the offsets is the one along which memory is contiguous: INSTANCES × WIDTH where units are,
+    WIDTH × INSTANCES where positions are, so that a thread takes neighbours and holds whole blocks.
+    """
+    pid = tl.program_id(0)
+    if BIG:
+        pid = pid.to(tl.int64)
+    instance = pid * INSTANCES + tl.arange(0, INSTANCES)
+    unit = tl.arange(0, WIDTH)
+    if CONTIGUOUS:
+        offsets = instance[:, None] * SPAN + unit[None, :]
+        exists = (instance < instances)[:, None]
+        if SPAN < WIDTH:
+            exists = exists & (unit < SPAN)[None, :]
+    else:
+        inner = inner_multiples * INNER_MULTIPLE  # tells the compiler what divides it
+        start = instance // inner * (SPAN * inner) + instance % inner
+        offsets = start[None, :] + (unit * inner)[:, None]
+        exists = (instance < instances)[None, :]
+        if SPAN < WIDTH:
+            exists = exists & (unit < SPAN)[:, None]
+    return instance, offsets, exists
+
+
+@triton.jit
+def load(pointer, offsets, exists, CONTIGUOUS: tl.constexpr):
+    """A tile as INSTANCES × WIDTH float32, 0 where nothing exists."""
+    values = tl.load(pointer + offsets, mask=exists, other=0.0).to(tl.float32)
+    if not CONTIGUOUS:
+        values = tl.trans(values)
+    return values
+
+
+@triton.jit
+def store(pointer, offsets, exists, values, CONTIGUOUS: tl.constexpr):
+    """Write an INSTANCES × WIDTH tile, rounded to the type of the tensor."""
+    values = values.to(pointer.dtype.element_ty)
+    if not CONTIGUOUS:
+        values = tl.trans(values)
+    tl.store(pointer + offsets, values, mask=exists)
+
+
+@triton.jit
+def gumbel_noise(
+    seed,
+    instance,
+    units,
+    inner_multiples,
+    INNER_MULTIPLE: tl.constexpr,
+    SPAN: tl.constexpr,
+    WIDTH: tl.constexpr,
+    CONTIGUOUS: tl.constexpr,
+    FAST_LOG: tl.constexpr,
+):
+    """Gumbel noise of a tile, INSTANCES × WIDTH float32; the rule of `philox` says which number is whose."""
+    if SPAN % 4 == 0:
+        quad = tl.arange(0, WIDTH // 4)[None, :]
+        if CONTIGUOUS:  # memory order is noise order
+            counter = instance[:, None] * (SPAN // 4) + quad
+        else:
+            inner = inner_multiples * INNER_MULTIPLE
+            spans = units // SPAN
+            span, row = instance // inner % spans, instance // (inner * spans) * inner + instance % inner
+            counter = (row * (units // 4) + span * (SPAN // 4))[:, None] + quad
+        bits = philox.quad_bits(seed, counter)
+    else:  # blocks straddle the groups of four
+        inner = inner_multiples * INNER_MULTIPLE
+        spans = units // SPAN
+        span, row = instance // inner % spans, instance // (inner * spans) * inner + instance % inner
+        unit = (span * SPAN)[:, None] + tl.arange(0, WIDTH)[None, :]
+        bits = philox.single_bits(seed, (row * tl.cdiv(units, 4))[:, None] + unit // 4, unit % 4)
+    return philox.gumbel(bits, FAST_LOG)
+
+
+@triton.jit
+def by_block(tile_of_spans, U: tl.constexpr, SPAN: tl.constexpr, WIDTH: tl.constexpr):
+    """(INSTANCES, WIDTH) as (blocks, competitors, the latter padded to a power of two)."""
+    if U == SPAN:
+        return tile_of_spans
+    else:
+        return tl.reshape(tile_of_spans, (tile_of_spans.shape[0] * (SPAN // U), U))
+
+
+@triton.jit
+def _maximum_or_nan(a, b):
+    return tl.maximum(a, b, propagate_nan=tl.PropagateNan.ALL)
+
+
+@triton.jit
+def block_winner(z):
+    """Best score of each block and the winner's index, both (blocks, 1); ties go to the lower index.
+
+    A block with NaN has NaN for its best score and no winner: an index beyond the last.
+    """
+    best = tl.reduce(z, 1, _maximum_or_nan)[:, None]
+    competitor = tl.arange(0, z.shape[1])[None, :]
+    return best, tl.min(tl.where(z == best, competitor, z.shape[1]), axis=1)[:, None]
+
+
+@triton.jit
+def block_softmax(z, best, log2_scale):
+    """softmax(z / τ) within blocks, given the best score of each and log2(e)/τ."""
+    weights = tl.exp2((z - best) * log2_scale)
+    return weights * (1.0 / tl.sum(weights, axis=1)[:, None])
+
+
+@triton.jit
+def load_scores(
+    x_ptr, seed_ptr, instance, offsets, exists, units, inner_multiples,
+    INNER_MULTIPLE: tl.constexpr, U: tl.constexpr, SPAN: tl.constexpr, WIDTH: tl.constexpr,
+    CONTIGUOUS: tl.constexpr, NOISE: tl.constexpr, FAST_LOG: tl.constexpr,
+):  # fmt: skip
+    """Responses h (0 where there is none) and scores z (−inf where there is none), by block."""
+    h = load(x_ptr, offsets, exists, CONTIGUOUS)
+    z = h
+    if NOISE:
+        z += gumbel_noise(
+            tl.load(seed_ptr), instance, units, inner_multiples, INNER_MULTIPLE, SPAN, WIDTH, CONTIGUOUS, FAST_LOG
+        )
+    if SPAN < WIDTH:
+        z = tl.where(tl.arange(0, WIDTH)[None, :] < SPAN, z, -float("inf"))
+    return by_block(h, U, SPAN, WIDTH), by_block(z, U, SPAN, WIDTH)

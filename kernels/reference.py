@@ -1,0 +1,150 @@
+"""The eager PyTorch definition of every operation: what the kernels must equal, and what runs without a GPU.
+
+Notation, for a tensor whose axis of K = B·U linear units is split into B consecutive blocks of U competitors:
+
+    z = h + g                responses plus Gumbel noise (no noise in mode "argmax")
+    ξ = one-hot(argmax z)    the winner; ties go to the lower index
+    s = softmax(z / τ)       its relaxation
+    y = ξ·h                  the output ("relaxed": y = s·h)
+
+A block with a NaN response is NaN throughout, and its winner is competitor 0. Arithmetic is float32, or float64 for
+float64 input.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+PHILOX_ROUNDS = 7  # the fewest that pass BigCrush: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011
+_PHILOX_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+_PHILOX_WEYL = (0x9E3779B9, 0xBB67AE85)
+_LOW_32 = 0xFFFFFFFF
+
+
+def philox(seed: Tensor, counter: Tensor, rounds: int = PHILOX_ROUNDS) -> Tensor:
+    """Philox-4x32: four random 32-bit numbers per counter.
+
+    Args:
+        seed: 0-dim int64, the 64-bit key.
+        counter: int64 of any shape, the low half of the 128-bit counter.
+        rounds: rounds of the bijection.
+
+    Returns:
+        int64 of shape ``(*counter.shape, 4)``, values in [0, 2³²).
+    """
+    c0, c1 = counter & _LOW_32, (counter >> 32) & _LOW_32
+    c2, c3 = torch.zeros_like(c0), torch.zeros_like(c0)
+    k0, k1 = seed & _LOW_32, (seed >> 32) & _LOW_32
+    for _ in range(rounds):
+        product0, product1 = c0 * _PHILOX_MULTIPLIERS[0], c2 * _PHILOX_MULTIPLIERS[1]  # int64 wraps, bits are right
+        c0, c2 = ((product1 >> 32) & _LOW_32) ^ c1 ^ k0, ((product0 >> 32) & _LOW_32) ^ c3 ^ k1
+        c1, c3 = product1 & _LOW_32, product0 & _LOW_32
+        k0, k1 = (k0 + _PHILOX_WEYL[0]) & _LOW_32, (k1 + _PHILOX_WEYL[1]) & _LOW_32
+    return torch.stack((c0, c1, c2, c3), dim=-1)
+
+
+def gumbel(seed: Tensor, rows: int, units: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Gumbel(0, 1) noise for ``rows`` positions of ``units`` units each.
+
+    Unit k of row r takes lane k mod 4 of the Philox counter r·⌈units/4⌉ + ⌊k/4⌋: a rule of the logical element alone,
+    so that every kernel draws the same noise whatever its tiles and the memory layout.
+
+    With v uniform on (0, 1), −log(−log1p(−v)) keeps the winning tail fine: v is as small as 2⁻³³ there. v is rounded
+    to float32 whatever the dtype of the result, so that all types draw the same winners.
+
+    Returns:
+        Shape ``(rows, units)``, on the seed's device.
+    """
+    quads = -(-units // 4)
+    bits = philox(seed, torch.arange(rows * quads, device=seed.device))
+    v = bits.view(rows, quads * 4)[:, :units].to(torch.float32) * 2.0**-32 + 2.0**-33
+    return -torch.log(-torch.log1p(-v.clamp(max=1 - 2.0**-24).to(dtype)))
+
+
+def _competition_last(x: Tensor, competitors: int, dim: int) -> Tensor:
+    """View of ``x`` with shape (…, B, U), in float32 or wider."""
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    return x.movedim(dim, -1).unflatten(-1, (-1, competitors)).to(dtype)
+
+
+def _competition_back(blocks: Tensor, x: Tensor, dim: int) -> Tensor:
+    """(…, B, U) back to the shape, dtype and memory layout of ``x``."""
+    return torch.empty_like(x).copy_(blocks.flatten(-2).movedim(-1, dim))
+
+
+def _scores(h: Tensor, mode: str, seed: Tensor | None) -> Tensor:
+    """Z = h + g for responses of shape (…, B, U)."""
+    if mode == "argmax" or seed is None:
+        return h
+    units = h.shape[-2] * h.shape[-1]
+    rows = h.numel() // max(units, 1)
+    return h + gumbel(seed, rows, units, h.dtype).view(h.shape)
+
+
+def _winner(z: Tensor) -> Tensor:
+    """Index of each block's winner, keeping the competitors' axis; 0 for a block with NaN."""
+    poisoned = z.isnan().any(-1, keepdim=True)
+    return z.argmax(-1, keepdim=True).masked_fill(poisoned, 0)
+
+
+def _one_hot(z: Tensor) -> Tensor:
+    """ξ as a boolean mask."""
+    return torch.arange(z.shape[-1], device=z.device) == _winner(z)
+
+
+def lwta(x: Tensor, competitors: int, mode: str, temperature: float, dim: int, seed: Tensor | None) -> Tensor:
+    """Y = ξ·h, or s·h in mode "relaxed"; shape, dtype and layout of ``x``."""
+    h = _competition_last(x, competitors, dim)
+    z = _scores(h, mode, seed)
+    if mode == "relaxed":
+        y = torch.softmax(z / temperature, -1) * h
+    else:
+        y = torch.where(_one_hot(z), h, 0.0)
+    return _competition_back(torch.where(h.isnan().any(-1, keepdim=True), math.nan, y), x, dim)
+
+
+def lwta_backward(
+    grad: Tensor, x: Tensor, competitors: int, mode: str, temperature: float, dim: int, seed: Tensor | None
+) -> Tensor:
+    """∂L/∂h = G·ξ + (s/τ)·(G·h − Σ_v s_v·G_v·h_v), with s for ξ in mode "relaxed", from G = ∂L/∂y."""
+    h, G = _competition_last(x, competitors, dim), _competition_last(grad, competitors, dim)
+    z = _scores(h, mode, seed)
+    s = torch.softmax(z / temperature, -1)
+    passed = s * G if mode == "relaxed" else torch.where(_one_hot(z), G, 0.0)
+    pull = G * h
+    pull = pull - (s * pull).sum(-1, keepdim=True)
+    return _competition_back(passed + s / temperature * pull, x, dim)
+
+
+def winners(x: Tensor, competitors: int, mode: str, dim: int, seed: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Value and index (int64) of each block's winner, both of shape (…, B) with the blocks' axis last."""
+    h = _competition_last(x, competitors, dim)
+    index = _winner(_scores(h, mode, seed))
+    value = torch.where(h.isnan().any(-1, keepdim=True), math.nan, h.gather(-1, index))
+    return value.squeeze(-1).to(x.dtype), index.squeeze(-1)
+
+
+def winners_backward(grad: Tensor, index: Tensor, competitors: int, dim: int) -> Tensor:
+    """∂L/∂h for G = ∂L/∂value of shape (…, B): G at the winner, 0 at the losers."""
+    dense = grad.new_zeros((*grad.shape, competitors))
+    dense.scatter_(-1, index.to(torch.int64).unsqueeze(-1), grad.unsqueeze(-1))
+    return dense.flatten(-2).movedim(-1, dim)
+
+
+def kl_to_uniform(x: Tensor, competitors: int, dim: int) -> Tensor:
+    """Mean over all blocks of KL(π ‖ uniform) = Σ_u π_u·log π_u + log U, with π = softmax_u(h); 0-dim, 0 if empty."""
+    log_pi = torch.log_softmax(_competition_last(x, competitors, dim), -1)
+    negative_entropy = torch.where(log_pi == -math.inf, 0.0, log_pi.exp() * log_pi).sum(-1)
+    return (negative_entropy + math.log(competitors)).sum() / max(negative_entropy.numel(), 1)
+
+
+def kl_to_uniform_backward(grad: Tensor, x: Tensor, competitors: int, dim: int) -> Tensor:
+    """∂/∂h_u = π_u·(log π_u − Σ_v π_v·log π_v) / number of blocks, times the incoming 0-dim gradient."""
+    log_pi = torch.log_softmax(_competition_last(x, competitors, dim), -1)
+    pi = log_pi.exp()
+    log_pi = torch.where(log_pi == -math.inf, 0.0, log_pi)
+    blocks = max(x.numel() // competitors, 1)
+    return _competition_back(grad * pi * (log_pi - (pi * log_pi).sum(-1, keepdim=True)) / blocks, x, dim)

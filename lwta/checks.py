@@ -1,0 +1,71 @@
+"""Argument checks with one voice: the argument's name, what was seen, what was expected."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+
+
+def check_blocks(x: Tensor, competitors: int, dim: int | None) -> int:
+    """The non-negative axis that competes, once ``x`` is seen to be made of blocks along it."""
+    if not isinstance(x, Tensor) or x.dtype not in _DTYPES:
+        seen = f"a tensor of {x.dtype}" if isinstance(x, Tensor) else type(x).__name__
+        raise TypeError(f"x must be a tensor of float32, float16, bfloat16 or float64, got {seen}")
+    check_competitors(competitors)
+    if x.ndim == 0:
+        raise ValueError("x must have at least one dimension, got a 0-dim tensor")
+    if dim is None:
+        dim = 1 if x.ndim == 4 else -1
+    if not -x.ndim <= dim < x.ndim:
+        raise ValueError(f"dim must lie in [{-x.ndim}, {x.ndim - 1}] for x of shape {tuple(x.shape)}, got {dim}")
+    if x.shape[dim] == 0 or x.shape[dim] % competitors:
+        raise ValueError(
+            f"competitors must divide the competing axis: got competitors={competitors} for axis {dim} of x with "
+            f"shape {tuple(x.shape)}, that is {x.shape[dim]} units"
+        )
+    return dim % x.ndim
+
+
+def check_competitors(competitors: int) -> None:
+    """Raise unless ``competitors`` is an integer of at least 1."""
+    if not isinstance(competitors, int) or isinstance(competitors, bool):
+        raise TypeError(f"competitors must be an int, got {type(competitors).__name__}")
+    if competitors < 1:
+        raise ValueError(f"competitors must be at least 1, got {competitors}")
+
+
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raise unless ``value`` is one of ``choices``."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+
+
+def check_width(name: str, width: int, competitors: int) -> None:
+    """Raise unless ``width`` units can be cut into blocks of ``competitors``."""
+    check_competitors(competitors)
+    if width % competitors:
+        raise ValueError(f"competitors must divide {name}: got competitors={competitors}, {name}={width}")
+
+
+def check_temperature(temperature: float) -> None:
+    """Raise unless ``temperature`` is positive and finite."""
+    if not (math.isfinite(temperature) and temperature > 0):
+        raise ValueError(f"temperature must be positive and finite, got {temperature}")
+
+
+def check_eval_mode(eval_mode: str) -> None:
+    """Raise unless ``eval_mode`` is a way to find winners in eval mode."""
+    check_choice("eval_mode", eval_mode, ("sample", "argmax"))
+
+
+def check_seed(seed: Tensor, device: torch.device) -> None:
+    """Raise unless ``seed`` is a 0-dim int64 tensor on ``device``."""
+    if not isinstance(seed, Tensor) or seed.dtype != torch.int64 or seed.ndim != 0:
+        seen = f"{tuple(seed.shape)} {seed.dtype}" if isinstance(seed, Tensor) else repr(seed)
+        raise TypeError(f"seed must be a 0-dim int64 tensor such as torch.tensor(7), got {seen}")
+    if seed.device != device:
+        raise ValueError(f"seed must be on the device of x, {device}, got {seed.device}")

@@ -1,0 +1,138 @@
+"""The operations as functions: argument checks and documentation around the kernels.
+
+Everything random is a pure function of a seed. Where none is given, one is drawn from the default generator of the
+input's device, so `torch.manual_seed`, activation checkpointing, CUDA graphs and `torch.compile` behave as usual.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from lwta import kernels
+from lwta.checks import check_blocks, check_choice, check_seed, check_temperature
+from lwta.winners import Winners
+
+Mode = Literal["sample", "argmax", "relaxed"]
+WinnerMode = Literal["sample", "argmax"]
+
+
+def lwta(
+    x: Tensor,
+    competitors: int,
+    *,
+    mode: Mode = "sample",
+    temperature: float = 1.67,
+    dim: int | None = None,
+    seed: Tensor | None = None,
+) -> Tensor:
+    """Stochastic Local Winner-Takes-All: in each block of competitors one winner passes its response on.
+
+    With h the responses of a block, g Gumbel noise and s = softmax((h + g)/τ), the output is h at argmax(h + g) and
+    exactly 0 elsewhere; the winner's law is softmax(h) at any τ. The gradient is the straight-through one,
+    ∂L/∂h_u = G_u·ξ_u + (s_u/τ)·(G_u·h_u − Σ_v s_v·G_v·h_v), so every competitor learns (DISCOVER, arXiv 2310.04929,
+    section 3). Saved for backward: ``x`` and the seed.
+
+    Args:
+        x: responses, float32, float16, bfloat16 or float64, any shape and strides; arithmetic is float32 or wider.
+        competitors: U ≥ 1, must divide ``x.shape[dim]``; blocks are U consecutive units. U = 1 is the identity.
+        mode: "sample" draws winners; "argmax" lets the largest response win, without noise; "relaxed" returns s·h,
+            which is not sparse.
+        temperature: τ > 0 of the softmax; it touches the gradient, and the output in mode "relaxed".
+        dim: axis that competes; None means 1 for a 4-D input (N, C, H, W), else −1.
+        seed: 0-dim int64 on the device of ``x``; None draws one.
+
+    Returns:
+        Shape and dtype of ``x``. A block with a NaN response is NaN throughout; +inf wins; ties go to the lower index.
+
+    Raises:
+        TypeError: ``x`` is not a floating-point tensor, or ``seed`` not a 0-dim int64 tensor.
+        ValueError: ``competitors``, ``mode``, ``temperature`` or ``dim`` is out of range.
+
+    Example:
+        >>> lwta(torch.tensor([[1.0, 3.0, -2.0, -1.0]]), 2, mode="argmax")
+        tensor([[ 0.,  3.,  0., -1.]])
+    """
+    dim = check_blocks(x, competitors, dim)
+    check_choice("mode", mode, ("sample", "argmax", "relaxed"))
+    check_temperature(temperature)
+    if competitors == 1:
+        return x
+    return kernels.lwta(x, competitors, mode, float(temperature), dim, _seed_for(x, mode, seed))
+
+
+def winners(
+    x: Tensor,
+    competitors: int,
+    *,
+    mode: WinnerMode = "sample",
+    dim: int | None = None,
+    seed: Tensor | None = None,
+) -> Winners:
+    """The competition of `lwta` in compact form: the winner of each block and its response.
+
+    The same seed gives the same winners as `lwta`. Differentiable in the values, whose gradient goes to the winners.
+
+    Args:
+        x: responses, as in `lwta`.
+        competitors: U ≥ 1, must divide ``x.shape[dim]``.
+        mode: "sample" or "argmax".
+        dim: axis that competes; None means 1 for a 4-D input, else −1.
+        seed: 0-dim int64 on the device of ``x``; None draws one.
+
+    Returns:
+        `Winners` with values and indices of shape (…, B): the axes of ``x`` with the blocks moved last. The index of
+        a block with NaN is 0 and its value NaN.
+
+    Raises:
+        TypeError, ValueError: as in `lwta`.
+
+    Example:
+        >>> winners(torch.tensor([[1.0, 3.0, -2.0, -1.0]]), 2, mode="argmax").values
+        tensor([[ 3., -1.]])
+    """
+    dim = check_blocks(x, competitors, dim)
+    check_choice("mode", mode, ("sample", "argmax"))
+    values, indices = kernels.winners(x, competitors, mode, dim, _seed_for(x, mode, seed))
+    return Winners(values, indices, competitors)
+
+
+def kl_to_uniform(x: Tensor, competitors: int, *, dim: int | None = None) -> Tensor:
+    """Mean over blocks of KL(softmax(h) ‖ uniform) = Σ_u π_u·log π_u + log U, in nats.
+
+    The regulariser of the ELBO (DISCOVER, arXiv 2310.04929): 0 where every competitor is equally likely to win, log U
+    where one always does. Differentiable; the sum does not depend on the order of execution.
+
+    Args:
+        x: responses, as in `lwta`.
+        competitors: U ≥ 1, must divide ``x.shape[dim]``.
+        dim: axis that competes; None means 1 for a 4-D input, else −1.
+
+    Returns:
+        0-dim, float32 (float64 for float64 input); 0 for an empty input.
+
+    Raises:
+        TypeError, ValueError: as in `lwta`.
+
+    Example:
+        >>> kl_to_uniform(torch.zeros(3, 8), 4)
+        tensor(0.)
+    """
+    return kernels.kl_to_uniform(x, competitors, check_blocks(x, competitors, dim))
+
+
+def draw_seed(device: torch.device) -> Tensor:
+    """A seed from the device's default generator: 0-dim int64 on that device."""
+    return torch.randint(0, 2**63 - 1, (), dtype=torch.int64, device=device)
+
+
+def _seed_for(x: Tensor, mode: str, seed: Tensor | None) -> Tensor | None:
+    """The seed to use: the one given, checked; a fresh one; or none, where nothing is random."""
+    if mode == "argmax":
+        return None
+    if seed is None:
+        return draw_seed(x.device)
+    check_seed(seed, x.device)
+    return seed

@@ -1,0 +1,277 @@
+"""Layers whose units compete, drop-in for activations, `nn.Linear`, `nn.Conv2d` and timm's Mlp."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from lwta import functional
+from lwta.checks import check_competitors, check_eval_mode, check_temperature, check_width
+from lwta.winners import Winners
+
+EvalMode = Literal["sample", "argmax"]
+
+
+class Competition(nn.Module):
+    """What every competitive layer shares: its settings, who won, and the divergence from a fair competition.
+
+    Attributes:
+        competitors: U, the number of units in a block.
+        temperature: τ of the straight-through gradient; `lwta.set_temperature` sets it for a whole network.
+        eval_mode: "sample" or "argmax", how winners are found in eval mode; in training they are always sampled.
+        dim: axis that competes; None means 1 for 4-D, else −1.
+        track_kl: whether each forward computes `kl`.
+        kl: with ``track_kl``, the KL to uniform of the last forward, a 0-dim tensor with gradient; else None.
+    """
+
+    competitors: int
+    temperature: float
+    eval_mode: EvalMode
+    dim: int | None
+    track_kl: bool
+    kl: Tensor | None
+
+    def _set_competition(
+        self, competitors: int, temperature: float, eval_mode: EvalMode, dim: int | None, track_kl: bool
+    ) -> None:
+        check_competitors(competitors)
+        check_eval_mode(eval_mode)
+        check_temperature(temperature)
+        self.competitors = competitors
+        self.temperature = temperature
+        self.eval_mode = eval_mode
+        self.dim = dim
+        self.track_kl = track_kl
+        self.kl = None
+        self._winners_hooks: OrderedDict[int, Callable[[Competition, Winners], None]] = OrderedDict()
+
+    def compete(self, h: Tensor) -> Tensor:
+        """Output of the competition among the responses ``h``, of the same shape."""
+        mode: EvalMode = "sample" if self.training else self.eval_mode
+        seed = functional.draw_seed(h.device) if mode == "sample" else None
+        if self.track_kl:
+            self.kl = functional.kl_to_uniform(h, self.competitors, dim=self.dim)
+        if self._winners_hooks:
+            winners = functional.winners(h, self.competitors, mode=mode, dim=self.dim, seed=seed)
+            for hook in self._winners_hooks.values():
+                hook(self, winners)
+        return functional.lwta(h, self.competitors, mode=mode, temperature=self.temperature, dim=self.dim, seed=seed)
+
+    def register_winners_hook(self, hook: Callable[[Competition, Winners], None]) -> RemovableHandle:
+        """Have ``hook(layer, winners)`` called at each forward with the winners of that forward.
+
+        The winners come from the competition itself: they are right where a winner's response is negative or 0, which
+        no reading of the output can be. The blocks are the last axis: (N, H, W, B) for a 4-D (N, C, H, W) layer.
+
+        Returns:
+            A handle whose ``remove()`` takes the hook off again.
+        """
+        handle = RemovableHandle(self._winners_hooks)
+        self._winners_hooks[handle.id] = hook
+        return handle
+
+    def extra_repr(self) -> str:
+        """The settings that differ from the defaults, after those of the base layer."""
+        parts = [super().extra_repr()] if super().extra_repr() else []
+        parts.append(f"competitors={self.competitors}")
+        defaults = {"temperature": 1.67, "eval_mode": "sample", "dim": None, "track_kl": False}
+        parts += [
+            f"{name}={getattr(self, name)!r}" for name, default in defaults.items() if getattr(self, name) != default
+        ]
+        return ", ".join(parts)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """State to copy or pickle: what belongs to one forward or one observer stays behind."""
+        return {**self.__dict__, "kl": None, "_winners_hooks": OrderedDict()}
+
+
+class LWTA(Competition):
+    """Stochastic Local Winner-Takes-All, in the place of an activation function; it has no parameters.
+
+    Blocks of ``competitors`` consecutive units (feature maps, for 4-D input, independently at every position) compete;
+    one winner per block, drawn from the softmax of the responses, passes its response on, and the others output 0.
+
+    Args:
+        competitors: U ≥ 1; 1 is the identity.
+        temperature: τ of the straight-through gradient.
+        eval_mode: "sample" (a network trained with sampled winners can lose much under argmax) or "argmax".
+        dim: axis that competes; None means 1 for 4-D input (N, C, H, W), else −1. Networks with channels last in 4-D,
+            such as Swin, need −1.
+        track_kl: compute the KL to uniform at each forward, for `lwta.kl_divergence`.
+        inplace: accepted because builders of activation layers pass it; the input is never overwritten, since
+            backward needs the losers' responses.
+
+    Shape:
+        Input and output the same, any shape; U divides the competing axis.
+
+    Example:
+        >>> layer = LWTA(competitors=4)
+        >>> y = layer(torch.randn(2, 8))
+        >>> (y != 0).sum(dim=1)
+        tensor([2, 2])
+    """
+
+    def __init__(
+        self,
+        competitors: int = 2,
+        *,
+        temperature: float = 1.67,
+        eval_mode: EvalMode = "sample",
+        dim: int | None = None,
+        track_kl: bool = False,
+        inplace: bool = False,
+    ) -> None:
+        super().__init__()
+        self._set_competition(competitors, temperature, eval_mode, dim, track_kl)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Output of the competition among ``x``, of the same shape."""
+        return self.compete(x)
+
+
+class LWTALinear(nn.Linear, Competition):
+    """`nn.Linear` whose output units compete: y = competition(x·Wᵀ + b).
+
+    Parameters and state-dict keys are those of `nn.Linear`. Keywords as in `LWTA`; ``dim=None`` is the last axis.
+
+    Raises:
+        ValueError: ``competitors`` does not divide ``out_features``.
+
+    Example:
+        >>> LWTALinear(16, 8, competitors=2)(torch.randn(3, 16)).shape
+        torch.Size([3, 8])
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        competitors: int = 2,
+        bias: bool = True,
+        *,
+        temperature: float = 1.67,
+        eval_mode: EvalMode = "sample",
+        dim: int | None = None,
+        track_kl: bool = False,
+        inplace: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        check_width("out_features", out_features, competitors)
+        super().__init__(in_features, out_features, bias, device, dtype)
+        self._set_competition(competitors, temperature, eval_mode, -1 if dim is None else dim, track_kl)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(…, in_features) to (…, out_features), of which 1/U are not 0."""
+        return self.compete(super().forward(input))
+
+
+class LWTAConv2d(nn.Conv2d, Competition):
+    """`nn.Conv2d` whose feature maps compete at every position of the output.
+
+    Parameters and state-dict keys are those of `nn.Conv2d`. Keywords as in `LWTA`; ``dim=None`` is the channel axis.
+
+    Raises:
+        ValueError: ``competitors`` does not divide ``out_channels``.
+
+    Example:
+        >>> LWTAConv2d(3, 8, 3, padding=1, competitors=4)(torch.randn(1, 3, 5, 5)).shape
+        torch.Size([1, 8, 5, 5])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] = 1,
+        padding: str | int | tuple[int, int] = 0,
+        dilation: int | tuple[int, int] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: Literal["zeros", "reflect", "replicate", "circular"] = "zeros",
+        competitors: int = 2,
+        *,
+        temperature: float = 1.67,
+        eval_mode: EvalMode = "sample",
+        dim: int | None = None,
+        track_kl: bool = False,
+        inplace: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        check_width("out_channels", out_channels, competitors)
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, device, dtype
+        )
+        self._set_competition(competitors, temperature, eval_mode, -3 if dim is None else dim, track_kl)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, in_channels, H, W) to (N, out_channels, H′, W′), of which 1/U are not 0."""
+        return self.compete(super().forward(input))
+
+
+class LWTAMlp(nn.Module):
+    """The two-layer perceptron of transformer blocks with competition between: fc1 → LWTA → drop → fc2 → drop.
+
+    State-dict keys are those of timm's ``Mlp``. The blocks compete along the last axis.
+
+    Args:
+        in_features: width of the input.
+        hidden_features: width between the layers; None means ``in_features``. U must divide it.
+        out_features: width of the output; None means ``in_features``.
+        competitors: U.
+        bias: whether both linear layers have one.
+        drop: dropout probability after the competition and after fc2.
+        temperature: as in `LWTA`.
+        eval_mode: as in `LWTA`.
+        dim: as in `LWTA`, but None is the last axis.
+        track_kl: as in `LWTA`.
+        inplace: as in `LWTA`.
+
+    Raises:
+        ValueError: ``competitors`` does not divide ``hidden_features``.
+
+    Example:
+        >>> LWTAMlp(16, 64, competitors=8)(torch.randn(2, 5, 16)).shape
+        torch.Size([2, 5, 16])
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        hidden_features: int | None = None,
+        out_features: int | None = None,
+        competitors: int = 2,
+        bias: bool = True,
+        drop: float = 0.0,
+        *,
+        temperature: float = 1.67,
+        eval_mode: EvalMode = "sample",
+        dim: int | None = None,
+        track_kl: bool = False,
+        inplace: bool = False,
+    ) -> None:
+        super().__init__()
+        hidden_features = hidden_features or in_features
+        check_width("hidden_features", hidden_features, competitors)
+        self.fc1 = nn.Linear(in_features, hidden_features, bias)
+        self.act = LWTA(
+            competitors,
+            temperature=temperature,
+            eval_mode=eval_mode,
+            dim=-1 if dim is None else dim,
+            track_kl=track_kl,
+        )
+        self.drop1 = nn.Dropout(drop)
+        self.fc2 = nn.Linear(hidden_features, out_features or in_features, bias)
+        self.drop2 = nn.Dropout(drop)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, in_features) to (…, out_features)."""
+        return self.drop2(self.fc2(self.drop1(self.act(self.fc1(x)))))

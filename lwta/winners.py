@@ -1,0 +1,73 @@
+"""The compact outcome of a competition: one value and one index per block."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lwta.kernels import index_dtype
+
+
+class Winners(NamedTuple):
+    """Winners of B blocks of U competitors, at any number of positions.
+
+    Of K = B·U units only the B winners respond, so this is everything there is to know about the layer's output.
+
+    Example:
+        >>> w = Winners(torch.tensor([[3.0, -1.0]]), torch.tensor([[1, 0]], dtype=torch.uint8), competitors=2)
+        >>> w.to_dense()
+        tensor([[ 0.,  3., -1.,  0.]])
+        >>> w.units()
+        tensor([[1, 2]])
+    """
+
+    values: Tensor
+    """(…, B): response of each winner, possibly negative."""
+
+    indices: Tensor
+    """(…, B): which competitor of its block won, 0…U−1; the smallest unsigned type that fits."""
+
+    competitors: int
+    """U, the number of competitors in a block."""
+
+    def units(self) -> Tensor:
+        """(…, B) int64: the winners' unit numbers, 0…K−1."""
+        blocks = torch.arange(self.indices.shape[-1], device=self.indices.device)
+        return blocks * self.competitors + self.indices.to(torch.int64)
+
+    def to_dense(self) -> Tensor:
+        """(…, B·U): the winners' values at their units, 0 elsewhere; differentiable in the values."""
+        shape = (*self.values.shape, self.competitors)
+        dense = torch.zeros(shape, dtype=self.values.dtype, device=self.values.device)
+        index = self.indices.to(torch.int64).unsqueeze(-1)
+        return dense.scatter(-1, index, self.values.unsqueeze(-1)).flatten(-2)
+
+    @classmethod
+    def from_dense(cls, dense: Tensor, indices: Tensor, competitors: int) -> Winners:
+        """Compact form of a dense output, given who won.
+
+        The indices are needed: a winner whose response is negative is not the largest entry of its block, and one
+        whose response is 0 cannot be told from the losers.
+
+        Args:
+            dense: (…, B·U) output of a competition.
+            indices: (…, B) index of each block's winner, 0…U−1, any integer type.
+            competitors: U.
+
+        Raises:
+            ValueError: if U does not divide the last axis, or the shapes of ``dense`` and ``indices`` do not belong
+                together.
+        """
+        if competitors < 1 or dense.ndim == 0 or dense.shape[-1] % competitors:
+            raise ValueError(
+                f"competitors must divide the last axis of dense: got competitors={competitors} for shape "
+                f"{tuple(dense.shape)}"
+            )
+        blocks = dense.unflatten(-1, (dense.shape[-1] // competitors, competitors))
+        if indices.shape != blocks.shape[:-1]:
+            expected = tuple(blocks.shape[:-1])
+            raise ValueError(f"indices must have shape {expected}, one per block, got {tuple(indices.shape)}")
+        values = blocks.gather(-1, indices.to(torch.int64).unsqueeze(-1)).squeeze(-1)
+        return cls(values, indices.to(index_dtype(competitors)), competitors)

@@ -1,0 +1,227 @@
+"""Dense competition: the kernel and the eager path against float64 definitions."""
+
+import math
+
+import pytest
+import torch
+from cases import CASES, interpretable_dtypes, make_input
+from definitions import FLOAT32_EPS, margins, scores, straight_through
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from lwta.kernels import lwta, reference
+from lwta.kernels.lwta import launch_backward, launch_forward
+
+SEED = 2**40 + 17
+MODES = ("sample", "argmax", "relaxed")
+
+
+def _rounding(dtype: torch.dtype) -> float:
+    return torch.finfo(dtype).eps / 2
+
+
+def _seed_tensor(device: torch.device) -> torch.Tensor:
+    return torch.tensor(SEED, device=device)
+
+
+def _clear(x: torch.Tensor, competitors: int, mode: str, dim: int) -> torch.Tensor:
+    """Mask, in the shape of x, of units in blocks whose winner rounding cannot change."""
+    if x.numel() == 0:
+        return torch.zeros(x.shape, dtype=torch.bool)
+    margin = margins(scores(x, competitors, dim, None if mode == "argmax" else SEED))
+    clear = (margin > 1e-5) | (margin == 0) if mode == "argmax" else margin > 1e-5
+    clear = clear[..., None].expand(*clear.shape, competitors)
+    return clear.reshape(x.movedim(dim, -1).shape).movedim(-1, dim)
+
+
+def _check_output(y: torch.Tensor, x: torch.Tensor, competitors: int, mode: str, dim: int, tau: float) -> None:
+    expected = straight_through(x.cpu(), competitors, mode, tau, dim, None if mode == "argmax" else SEED)
+    assert y.shape == x.shape
+    assert y.dtype == x.dtype
+    if mode == "relaxed":
+        tolerance = 2 * _rounding(x.dtype) + 64 * FLOAT32_EPS
+        assert (
+            (y.cpu().double() - expected).abs().max().item() <= tolerance * x.abs().max().item() if x.numel() else True
+        )
+    else:
+        clear = _clear(x, competitors, mode, dim)
+        assert torch.equal(y.cpu().double()[clear], expected[clear])
+        active = (y.movedim(dim, -1).unflatten(-1, (-1, competitors)) != 0).sum(-1)
+        assert (active <= 1).all()
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("shape", "dim", "competitors", "memory"), CASES)
+def test_kernel_output(
+    shape: tuple[int, ...], dim: int, competitors: int, memory: str, mode: str, device: torch.device
+) -> None:
+    for dtype in interpretable_dtypes():
+        x = make_input(shape, memory, dtype, device)
+        y = launch_forward(x, competitors, mode, 0.67, dim, _seed_tensor(device))
+        _check_output(y, x, competitors, mode, dim, 0.67)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("shape", "dim", "competitors", "memory"), CASES)
+def test_eager_output(shape: tuple[int, ...], dim: int, competitors: int, memory: str, mode: str) -> None:
+    for dtype in (torch.float32, torch.float16, torch.bfloat16, torch.float64):
+        x = make_input(shape, memory, dtype, torch.device("cpu"))
+        y = lwta(x, competitors, mode, 0.67, dim, torch.tensor(SEED))
+        _check_output(y, x, competitors, mode, dim, 0.67)
+
+
+def _gradients(
+    x: torch.Tensor, grad: torch.Tensor, competitors: int, mode: str, dim: int, tau: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Gradient of the float64 definition, and its error in eager PyTorch in the type of x."""
+    exact = x.detach().cpu().double().requires_grad_()
+    seed = None if mode == "argmax" else SEED
+    (straight_through(exact, competitors, mode, tau, dim, seed) * grad.cpu().double()).sum().backward()
+    assert exact.grad is not None
+    eager = reference.lwta_backward(grad.cpu(), x.cpu(), competitors, mode, tau, dim, torch.tensor(SEED))
+    return exact.grad, (eager.double() - exact.grad).abs()
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("shape", "dim", "competitors", "memory"), CASES)
+def test_kernel_gradient(
+    shape: tuple[int, ...], dim: int, competitors: int, memory: str, mode: str, device: torch.device
+) -> None:
+    for dtype in interpretable_dtypes():
+        x = make_input(shape, memory, dtype, device)
+        grad = torch.randn(shape).to(device, dtype)
+        out = launch_backward(grad, x, competitors, mode, 0.67, dim, _seed_tensor(device))
+        assert out.shape == x.shape
+        if not x.numel():
+            continue
+        exact, eager_error = _gradients(x, grad, competitors, mode, dim, 0.67)
+        clear = _clear(x, competitors, mode, dim)
+        error = (out.cpu().double() - exact)[clear].norm()
+        fast_noise = 1e-4 if device.type == "cuda" and mode != "argmax" else 0.0
+        exp2_rounding = 4 * FLOAT32_EPS  # of both exp2, good to two units in the last place, and its argument
+        assert error <= 2 * eager_error[clear].norm() + (exp2_rounding + fast_noise) * exact.norm()
+
+
+def test_gradient_equals_the_formula() -> None:
+    """∂L/∂h_u = G_u·ξ_u + (s_u/τ)·(G_u·h_u − Σ_v s_v·G_v·h_v), summed term by term for one block."""
+    tau, U = 0.5, 3
+    x = torch.tensor([[0.3, -1.2, 0.8]], dtype=torch.float64)
+    G = torch.tensor([[1.0, -2.0, 0.5]], dtype=torch.float64)
+    z = scores(x, U, 1, SEED)[0, 0]
+    s = torch.softmax(z / tau, 0)
+    winner = int(z.argmax())
+    expected = []
+    for u in range(U):
+        pull = G[0, u] * x[0, u] - sum(s[v] * G[0, v] * x[0, v] for v in range(U))
+        expected.append(float(G[0, u] * (u == winner) + s[u] / tau * pull))
+    x.requires_grad_()
+    y = lwta(x, U, "sample", tau, 1, torch.tensor(SEED))
+    y.backward(G)
+    assert x.grad is not None
+    assert x.grad[0].tolist() == pytest.approx(expected, rel=1e-12)
+
+
+def test_relaxed_passes_gradcheck() -> None:
+    x = torch.randn(2, 12, dtype=torch.float64, requires_grad=True)
+    seed = torch.tensor(SEED)
+    for competitors in (2, 3, 12):
+        assert torch.autograd.gradcheck(lambda t, U=competitors: lwta(t, U, "relaxed", 0.8, 1, seed), (x,))
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    outer=st.integers(1, 5),
+    blocks=st.integers(1, 9),
+    competitors=st.integers(1, 13),
+    inner=st.integers(1, 5),
+    temperature=st.floats(0.1, 5.0),
+    mode=st.sampled_from(MODES),
+)
+def test_kernel_on_any_shape(
+    outer: int, blocks: int, competitors: int, inner: int, temperature: float, mode: str, device: torch.device
+) -> None:
+    x = torch.randn(outer, blocks * competitors, inner).to(device)
+    y = launch_forward(x, competitors, mode, temperature, 1, _seed_tensor(device))
+    _check_output(y, x, competitors, mode, 1, temperature)
+
+
+@pytest.mark.parametrize("memory", ["contiguous", "channels_last"])
+def test_noise_does_not_depend_on_memory_layout(memory: str, device: torch.device) -> None:
+    x = torch.randn(2, 24, 3, 5, device=device)
+    moved = x.movedim(1, -1).contiguous()
+    seed = _seed_tensor(device)
+    y = launch_forward(make_layout(x, memory), 12, "sample", 1.0, 1, seed)
+    assert torch.equal(y.movedim(1, -1), launch_forward(moved, 12, "sample", 1.0, 3, seed))
+
+
+def make_layout(x: torch.Tensor, memory: str) -> torch.Tensor:
+    return x.to(memory_format=torch.channels_last) if memory == "channels_last" else x
+
+
+@pytest.mark.parametrize("path", ["kernel", "eager"])
+@pytest.mark.parametrize("mode", MODES)
+def test_nan_poisons_its_block_only(path: str, mode: str, device: torch.device) -> None:
+    x = torch.randn(2, 8, device=device)
+    x[0, 5] = math.nan
+    run = launch_forward if path == "kernel" else lwta
+    y = run(x, 4, mode, 1.0, 1, _seed_tensor(device))
+    assert y[0, 4:].isnan().all()
+    assert not y[0, :4].isnan().any()
+    assert not y[1].isnan().any()
+
+
+@pytest.mark.parametrize("path", ["kernel", "eager"])
+@pytest.mark.parametrize("mode", ["sample", "argmax"])
+def test_infinities_win_and_lose(path: str, mode: str, device: torch.device) -> None:
+    inf = math.inf
+    x = torch.tensor([[0.0, inf, -1.0], [-inf, 2.0, -inf], [-inf, -inf, -inf]], device=device)
+    run = launch_forward if path == "kernel" else lwta
+    y = run(x, 3, mode, 1.0, 1, _seed_tensor(device))
+    assert y.tolist() == [[0.0, inf, 0.0], [0.0, 2.0, 0.0], [-inf, 0.0, 0.0]]
+
+
+@pytest.mark.parametrize("path", ["kernel", "eager"])
+def test_ties_go_to_the_lower_index(path: str, device: torch.device) -> None:
+    run = launch_forward if path == "kernel" else lwta
+    y = run(torch.full((1, 8), 3.0, device=device), 4, "argmax", 1.0, 1, None)
+    assert y.tolist() == [[3.0, 0.0, 0.0, 0.0, 3.0, 0.0, 0.0, 0.0]]
+
+
+@pytest.mark.parametrize("competitors", [2, 3, 8, 12, 24])
+def test_winners_follow_the_softmax(competitors: int) -> None:
+    """Chi-square of 200,000 draws against softmax(h), at any temperature; false alarm 10⁻⁶."""
+    h = torch.linspace(-2, 2, competitors)
+    x = h.expand(200_000, competitors)
+    y = lwta(x, competitors, "sample", 0.1, 1, torch.tensor(SEED))
+    y = torch.where(x == 0, math.nan, y)  # a middle response of 0 cannot be told from silence
+    winner = reference.winners(x, competitors, "sample", 1, torch.tensor(SEED))[1]
+    counts = torch.bincount(winner.flatten(), minlength=competitors)
+    expected = torch.softmax(h.double(), 0) * x.shape[0]
+    assert (
+        stats.chisquare(counts.numpy(), expected.numpy() * (counts.sum().item() / expected.sum().item())).pvalue > 1e-6
+    )
+    active = (y != 0) & ~y.isnan()
+    assert (active.sum(1) <= 1).all()
+
+
+def test_opcheck() -> None:
+    x = torch.randn(3, 8, requires_grad=True)
+    image = torch.randn(2, 8, 3, 3).to(memory_format=torch.channels_last).requires_grad_()
+    seed = torch.tensor(SEED)
+    for arguments in (
+        (x, 4, "sample", 1.0, 1, seed),
+        (x, 4, "argmax", 1.0, 1, None),
+        (image, 2, "relaxed", 1.0, 1, seed),
+    ):
+        result = torch.library.opcheck(torch.ops.lwta.lwta.default, arguments)
+        assert set(result.values()) == {"SUCCESS"}
+
+
+@pytest.mark.gpu
+def test_cpu_and_gpu_draw_the_same_winners() -> None:
+    x = torch.randn(64, 96)
+    on_cpu = lwta(x, 8, "sample", 1.0, 1, torch.tensor(SEED))
+    on_gpu = lwta(x.cuda(), 8, "sample", 1.0, 1, torch.tensor(SEED).cuda()).cpu()
+    clear = margins(scores(x, 8, 1, SEED)).gt(1e-3).repeat_interleave(8, dim=-1).view(x.shape)
+    assert torch.equal(on_cpu[clear], on_gpu[clear])
