@@ -112,12 +112,12 @@ def _(grad: Tensor, x: Tensor, competitors: int, dim: int) -> Tensor:
     return torch.empty_like(prepare(x, competitors, dim)[0])
 
 
-def _setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+def _setup_context(ctx, inputs, output) -> None:
     x, *ctx.options = inputs
     ctx.save_for_backward(x)
 
 
-def _backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[no-untyped-def]
+def _backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
     return kl_to_uniform_backward(grad, *ctx.saved_tensors, *ctx.options), None, None
 
 

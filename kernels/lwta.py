@@ -77,10 +77,7 @@ def _backward_kernel(
     s = block_softmax(z, best, log2_scale)
     pull = G * h
     pull -= tl.sum(s * pull, axis=1)[:, None]
-    if RELAXED:
-        passed = s * G
-    else:
-        passed = tl.where(tl.arange(0, z.shape[1])[None, :] == winner, G, 0.0)
+    passed = s * G if RELAXED else tl.where(tl.arange(0, z.shape[1])[None, :] == winner, G, 0.0)
     out = passed + s * inverse_temperature * pull
     store(out_ptr, offsets, exists, tl.reshape(out, (INSTANCES, WIDTH)), CONTIGUOUS)
 
@@ -141,12 +138,12 @@ def _(
     return torch.empty_like(prepare(x, competitors, dim)[0])
 
 
-def _setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+def _setup_context(ctx, inputs, output) -> None:
     x, *ctx.options, seed = inputs
     ctx.save_for_backward(x, seed)
 
 
-def _backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[no-untyped-def]
+def _backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
     x, seed = ctx.saved_tensors
     return lwta_backward(grad, x, *ctx.options, seed), None, None, None, None, None
 

@@ -99,10 +99,7 @@ def lwta(x: Tensor, competitors: int, mode: str, temperature: float, dim: int, s
     """Y = ξ·h, or s·h in mode "relaxed"; shape, dtype and layout of ``x``."""
     h = _competition_last(x, competitors, dim)
     z = _scores(h, mode, seed)
-    if mode == "relaxed":
-        y = torch.softmax(z / temperature, -1) * h
-    else:
-        y = torch.where(_one_hot(z), h, 0.0)
+    y = torch.softmax(z / temperature, -1) * h if mode == "relaxed" else torch.where(_one_hot(z), h, 0.0)
     return _competition_back(torch.where(h.isnan().any(-1, keepdim=True), math.nan, y), x, dim)
 
 

@@ -114,14 +114,14 @@ def _(grad: Tensor, index: Tensor, competitors: int, dim: int) -> Tensor:
     return reference.winners_backward(grad, index, competitors, dim)
 
 
-def _setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+def _setup_context(ctx, inputs, output) -> None:
     _, ctx.competitors, _, ctx.dim, _ = inputs
     index = output[1]
     ctx.mark_non_differentiable(index)
     ctx.save_for_backward(index)
 
 
-def _backward(ctx, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:  # type: ignore[no-untyped-def]
+def _backward(ctx, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
     return winners_backward(grad, *ctx.saved_tensors, ctx.competitors, ctx.dim), None, None, None, None
 
 

@@ -36,6 +36,8 @@ class Competition(nn.Module):
     track_kl: bool
     kl: Tensor | None
 
+    _DEFAULT_DIM: int | None = None
+
     def _set_competition(
         self, competitors: int, temperature: float, eval_mode: EvalMode, dim: int | None, track_kl: bool
     ) -> None:
@@ -45,7 +47,7 @@ class Competition(nn.Module):
         self.competitors = competitors
         self.temperature = temperature
         self.eval_mode = eval_mode
-        self.dim = dim
+        self.dim = self._DEFAULT_DIM if dim is None else dim
         self.track_kl = track_kl
         self.kl = None
         self._winners_hooks: OrderedDict[int, Callable[[Competition, Winners], None]] = OrderedDict()
@@ -75,15 +77,11 @@ class Competition(nn.Module):
         self._winners_hooks[handle.id] = hook
         return handle
 
-    def extra_repr(self) -> str:
-        """The settings that differ from the defaults, after those of the base layer."""
-        parts = [super().extra_repr()] if super().extra_repr() else []
-        parts.append(f"competitors={self.competitors}")
-        defaults = {"temperature": 1.67, "eval_mode": "sample", "dim": None, "track_kl": False}
-        parts += [
-            f"{name}={getattr(self, name)!r}" for name, default in defaults.items() if getattr(self, name) != default
-        ]
-        return ", ".join(parts)
+    def describe(self) -> str:
+        """The settings that differ from the defaults, for the layer's repr."""
+        defaults = {"temperature": 1.67, "eval_mode": "sample", "dim": self._DEFAULT_DIM, "track_kl": False}
+        changed = [f"{name}={value!r}" for name in defaults if (value := getattr(self, name)) != defaults[name]]
+        return ", ".join([f"competitors={self.competitors}", *changed])
 
     def __getstate__(self) -> dict[str, Any]:
         """State to copy or pickle: what belongs to one forward or one observer stays behind."""
@@ -133,6 +131,10 @@ class LWTA(Competition):
         """Output of the competition among ``x``, of the same shape."""
         return self.compete(x)
 
+    def extra_repr(self) -> str:
+        """Settings of the competition."""
+        return self.describe()
+
 
 class LWTALinear(nn.Linear, Competition):
     """`nn.Linear` whose output units compete: y = competition(x·Wᵀ + b).
@@ -146,6 +148,8 @@ class LWTALinear(nn.Linear, Competition):
         >>> LWTALinear(16, 8, competitors=2)(torch.randn(3, 16)).shape
         torch.Size([3, 8])
     """
+
+    _DEFAULT_DIM = -1
 
     def __init__(
         self,
@@ -164,11 +168,15 @@ class LWTALinear(nn.Linear, Competition):
     ) -> None:
         check_width("out_features", out_features, competitors)
         super().__init__(in_features, out_features, bias, device, dtype)
-        self._set_competition(competitors, temperature, eval_mode, -1 if dim is None else dim, track_kl)
+        self._set_competition(competitors, temperature, eval_mode, dim, track_kl)
 
     def forward(self, input: Tensor) -> Tensor:
         """(…, in_features) to (…, out_features), of which 1/U are not 0."""
         return self.compete(super().forward(input))
+
+    def extra_repr(self) -> str:
+        """Settings of the plain layer, then of the competition."""
+        return f"{super().extra_repr()}, {self.describe()}"
 
 
 class LWTAConv2d(nn.Conv2d, Competition):
@@ -183,6 +191,8 @@ class LWTAConv2d(nn.Conv2d, Competition):
         >>> LWTAConv2d(3, 8, 3, padding=1, competitors=4)(torch.randn(1, 3, 5, 5)).shape
         torch.Size([1, 8, 5, 5])
     """
+
+    _DEFAULT_DIM = -3
 
     def __init__(
         self,
@@ -209,11 +219,15 @@ class LWTAConv2d(nn.Conv2d, Competition):
         super().__init__(
             in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, device, dtype
         )
-        self._set_competition(competitors, temperature, eval_mode, -3 if dim is None else dim, track_kl)
+        self._set_competition(competitors, temperature, eval_mode, dim, track_kl)
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, in_channels, H, W) to (N, out_channels, H′, W′), of which 1/U are not 0."""
         return self.compete(super().forward(input))
+
+    def extra_repr(self) -> str:
+        """Settings of the plain layer, then of the competition."""
+        return f"{super().extra_repr()}, {self.describe()}"
 
 
 class LWTAMlp(nn.Module):

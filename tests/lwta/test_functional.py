@@ -1,0 +1,142 @@
+"""Public functions: arguments, seeds, and life under torch's transformations."""
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from lwta import Winners, functional
+
+FUNCTIONS = [
+    pytest.param(functional.lwta, id="lwta"),
+    pytest.param(functional.winners, id="winners"),
+    pytest.param(functional.kl_to_uniform, id="kl_to_uniform"),
+]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize(
+    ("x", "competitors", "keywords", "error", "message"),
+    [
+        (torch.randn(2, 10), 4, {}, ValueError, r"competitors=4 for axis -1 .*\(2, 10\), that is 10 units"),
+        (torch.randn(2, 8), 0, {}, ValueError, "competitors must be at least 1, got 0"),
+        (torch.randn(2, 8), 2.0, {}, TypeError, "competitors must be an int, got float"),
+        (torch.randn(2, 8), True, {}, TypeError, "competitors must be an int, got bool"),
+        (torch.ones(2, 8, dtype=torch.int32), 2, {}, TypeError, "got a tensor of torch.int32"),
+        ([1.0, 2.0], 2, {}, TypeError, "x must be a tensor .* got list"),
+        (torch.tensor(1.0), 1, {}, ValueError, "at least one dimension"),
+        (torch.randn(2, 8), 2, {"dim": 2}, ValueError, r"dim must lie in \[-2, 1\] .* got 2"),
+        (torch.randn(2, 0), 2, {}, ValueError, "that is 0 units"),
+    ],
+)
+def test_bad_input(function, x, competitors, keywords, error, message) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(error, match=message):
+        function(x, competitors, **keywords)
+
+
+def test_bad_options() -> None:
+    x = torch.randn(2, 8)
+    with pytest.raises(ValueError, match="mode must be one of 'sample', 'argmax', 'relaxed', got 'soft'"):
+        functional.lwta(x, 2, mode="soft")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="mode must be one of 'sample', 'argmax', got 'relaxed'"):
+        functional.winners(x, 2, mode="relaxed")  # type: ignore[arg-type]
+    for temperature in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="temperature must be positive and finite"):
+            functional.lwta(x, 2, temperature=temperature)
+    with pytest.raises(TypeError, match="seed must be a 0-dim int64 tensor"):
+        functional.lwta(x, 2, seed=torch.tensor([1]))
+    with pytest.raises(TypeError, match="seed must be a 0-dim int64 tensor"):
+        functional.lwta(x, 2, seed=3)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="seed must be on the device of x"):
+        functional.lwta(x, 2, seed=torch.tensor(1, device="meta"))
+
+
+def test_default_axis_is_channels_of_images() -> None:
+    image, tokens = torch.randn(2, 8, 3, 3), torch.randn(2, 5, 8)
+    seed = torch.tensor(1)
+    assert torch.equal(functional.lwta(image, 4, seed=seed), functional.lwta(image, 4, dim=1, seed=seed))
+    assert torch.equal(functional.lwta(tokens, 4, seed=seed), functional.lwta(tokens, 4, dim=2, seed=seed))
+    assert functional.winners(image, 4).values.shape == (2, 3, 3, 2)
+
+
+def test_one_competitor_is_the_identity() -> None:
+    x = torch.randn(3, 5, requires_grad=True)
+    assert torch.equal(functional.lwta(x, 1), x)
+    compact = functional.winners(x, 1)
+    assert torch.equal(compact.values, x)
+    assert (compact.indices == 0).all()
+    assert functional.kl_to_uniform(x, 1) == 0
+
+
+def test_seeds() -> None:
+    x = torch.randn(50, 64)
+    torch.manual_seed(5)
+    first, second = functional.lwta(x, 8), functional.lwta(x, 8)
+    torch.manual_seed(5)
+    assert torch.equal(functional.lwta(x, 8), first)
+    assert not torch.equal(first, second)
+    seed = torch.tensor(11)
+    assert torch.equal(functional.lwta(x, 8, seed=seed), functional.winners(x, 8, seed=seed).to_dense())
+
+
+def test_argmax_draws_nothing() -> None:
+    state = torch.get_rng_state()
+    functional.lwta(torch.randn(2, 8, generator=torch.Generator()), 2, mode="argmax")
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_checkpointing_replays_the_same_winners() -> None:
+    linear = nn.Linear(16, 32)
+    x = torch.randn(20, 16)
+
+    def block(t: torch.Tensor) -> torch.Tensor:
+        return functional.lwta(linear(t), 8).square().sum()
+
+    torch.manual_seed(1)
+    block(x).backward()
+    expected = linear.weight.grad.clone()
+    linear.zero_grad()
+    torch.manual_seed(1)
+    checkpoint(block, x, use_reentrant=False).backward()
+    assert torch.equal(linear.weight.grad, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["sample", "argmax", "relaxed"])
+def test_compiles_without_graph_breaks(mode: str) -> None:
+    seed = torch.tensor(3)
+
+    def run(x: torch.Tensor, seed: torch.Tensor | None) -> torch.Tensor:
+        return functional.lwta(x * 2, 4, mode=mode, seed=seed) + functional.kl_to_uniform(x, 4)  # type: ignore[arg-type]
+
+    compiled = torch.compile(run, fullgraph=True)
+    x = torch.randn(5, 16, requires_grad=True)
+    y = compiled(x, seed)
+    y.sum().backward()
+    gradient, x.grad = x.grad, None
+    expected = run(x, seed)
+    expected.sum().backward()
+    assert torch.allclose(y, expected)
+    assert torch.allclose(gradient, x.grad, atol=1e-6)
+    assert not torch.equal(compiled(x.repeat(20, 1), None), compiled(x.repeat(20, 1), None)) or mode == "argmax"
+
+
+def test_autocast_keeps_the_type_and_sums_kl_in_float32() -> None:
+    linear = nn.Linear(8, 16)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        h = linear(torch.randn(4, 8))
+        y = functional.lwta(h, 4)
+        kl = functional.kl_to_uniform(h, 4)
+    assert y.dtype == torch.bfloat16
+    assert kl.dtype == torch.float32
+    (y.sum() + kl).backward()
+    assert linear.weight.grad.dtype == torch.float32
+
+
+def test_winners_to_dense_and_back() -> None:
+    compact = functional.winners(torch.randn(3, 4, 24), 12)
+    dense = compact.to_dense()
+    again = Winners.from_dense(dense, compact.indices, 12)
+    assert torch.equal(again.values, compact.values)
+    assert again.indices.dtype == torch.uint8
+    assert torch.equal(dense.gather(-1, compact.units()), compact.values)
