@@ -17,7 +17,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from lwta.kernels import reference
+from lwta.kernels import cpu, reference
 from lwta.kernels.blocks import (
     OPTIONS,
     block_softmax,
@@ -111,9 +111,11 @@ def launch_backward(
 @torch.library.custom_op("lwta::lwta", mutates_args=())
 def lwta(x: Tensor, competitors: int, mode: str, temperature: float, dim: int, seed: Tensor | None) -> Tensor:
     """The operation on any device; `lwta.functional.lwta` checks and documents the arguments."""
-    if x.is_cuda and x.dtype != torch.float64:
+    if x.dtype == torch.float64:
+        return reference.lwta(prepare(x, competitors, dim)[0], competitors, mode, temperature, dim, seed)
+    if x.is_cuda:
         return launch_forward(x, competitors, mode, temperature, dim, seed)
-    return reference.lwta(prepare(x, competitors, dim)[0], competitors, mode, temperature, dim, seed)
+    return cpu.lwta(prepare(x, competitors, dim)[0], competitors, mode, temperature, dim, seed)
 
 
 @torch.library.custom_op("lwta::lwta_backward", mutates_args=())
@@ -121,9 +123,11 @@ def lwta_backward(
     grad: Tensor, x: Tensor, competitors: int, mode: str, temperature: float, dim: int, seed: Tensor | None
 ) -> Tensor:
     """Gradient of `lwta` with respect to x."""
-    if x.is_cuda and x.dtype != torch.float64:
+    if x.dtype == torch.float64:
+        return reference.lwta_backward(grad, prepare(x, competitors, dim)[0], competitors, mode, temperature, dim, seed)
+    if x.is_cuda:
         return launch_backward(grad, x, competitors, mode, temperature, dim, seed)
-    return reference.lwta_backward(grad, prepare(x, competitors, dim)[0], competitors, mode, temperature, dim, seed)
+    return cpu.lwta_backward(grad, prepare(x, competitors, dim)[0], competitors, mode, temperature, dim, seed)
 
 
 @lwta.register_fake

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 PHILOX_ROUNDS = 7  # the fewest that pass BigCrush: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011
-_PHILOX_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
-_PHILOX_WEYL = (0x9E3779B9, 0xBB67AE85)
-_LOW_32 = 0xFFFFFFFF
+PHILOX_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+PHILOX_WEYL = (0x9E3779B9, 0xBB67AE85)
+LOW_32 = 0xFFFFFFFF
 
 
 def philox(seed: Tensor, counter: Tensor, rounds: int = PHILOX_ROUNDS) -> Tensor:
@@ -35,14 +35,14 @@ def philox(seed: Tensor, counter: Tensor, rounds: int = PHILOX_ROUNDS) -> Tensor
     Returns:
         int64 of shape ``(*counter.shape, 4)``, values in [0, 2³²).
     """
-    c0, c1 = counter & _LOW_32, (counter >> 32) & _LOW_32
+    c0, c1 = counter & LOW_32, (counter >> 32) & LOW_32
     c2, c3 = torch.zeros_like(c0), torch.zeros_like(c0)
-    k0, k1 = seed & _LOW_32, (seed >> 32) & _LOW_32
+    k0, k1 = seed & LOW_32, (seed >> 32) & LOW_32
     for _ in range(rounds):
-        product0, product1 = c0 * _PHILOX_MULTIPLIERS[0], c2 * _PHILOX_MULTIPLIERS[1]  # int64 wraps, bits are right
-        c0, c2 = ((product1 >> 32) & _LOW_32) ^ c1 ^ k0, ((product0 >> 32) & _LOW_32) ^ c3 ^ k1
-        c1, c3 = product1 & _LOW_32, product0 & _LOW_32
-        k0, k1 = (k0 + _PHILOX_WEYL[0]) & _LOW_32, (k1 + _PHILOX_WEYL[1]) & _LOW_32
+        product0, product1 = c0 * PHILOX_MULTIPLIERS[0], c2 * PHILOX_MULTIPLIERS[1]  # int64 wraps, bits are right
+        c0, c2 = ((product1 >> 32) & LOW_32) ^ c1 ^ k0, ((product0 >> 32) & LOW_32) ^ c3 ^ k1
+        c1, c3 = product1 & LOW_32, product0 & LOW_32
+        k0, k1 = (k0 + PHILOX_WEYL[0]) & LOW_32, (k1 + PHILOX_WEYL[1]) & LOW_32
     return torch.stack((c0, c1, c2, c3), dim=-1)
 
 
@@ -90,7 +90,7 @@ def _winner(z: Tensor) -> Tensor:
     return z.argmax(-1, keepdim=True).masked_fill(poisoned, 0)
 
 
-def _one_hot(z: Tensor) -> Tensor:
+def one_hot(z: Tensor) -> Tensor:
     """ξ as a boolean mask."""
     return torch.arange(z.shape[-1], device=z.device) == _winner(z)
 
@@ -99,7 +99,7 @@ def lwta(x: Tensor, competitors: int, mode: str, temperature: float, dim: int, s
     """Y = ξ·h, or s·h in mode "relaxed"; shape, dtype and layout of ``x``."""
     h = _competition_last(x, competitors, dim)
     z = _scores(h, mode, seed)
-    y = torch.softmax(z / temperature, -1) * h if mode == "relaxed" else torch.where(_one_hot(z), h, 0.0)
+    y = torch.softmax(z / temperature, -1) * h if mode == "relaxed" else torch.where(one_hot(z), h, 0.0)
     return _competition_back(torch.where(h.isnan().any(-1, keepdim=True), math.nan, y), x, dim)
 
 
@@ -110,7 +110,7 @@ def lwta_backward(
     h, G = _competition_last(x, competitors, dim), _competition_last(grad, competitors, dim)
     z = _scores(h, mode, seed)
     s = torch.softmax(z / temperature, -1)
-    passed = s * G if mode == "relaxed" else torch.where(_one_hot(z), G, 0.0)
+    passed = s * G if mode == "relaxed" else torch.where(one_hot(z), G, 0.0)
     pull = G * h
     pull = pull - (s * pull).sum(-1, keepdim=True)
     return _competition_back(passed + s / temperature * pull, x, dim)

@@ -14,7 +14,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from lwta.kernels import reference
+from lwta.kernels import cpu, reference
 from lwta.kernels.blocks import OPTIONS, Layout, block_winner, fast_log, load_scores, prepare, tile
 
 
@@ -92,10 +92,15 @@ def winners(x: Tensor, competitors: int, mode: str, dim: int, seed: Tensor | Non
     """The operation on any device; `lwta.functional.winners` checks and documents the arguments."""
     if x.is_cuda and x.dtype != torch.float64:
         return launch_forward(x, competitors, mode, dim, seed)
-    value, index = _outputs(x, competitors, dim)
-    for output, result in zip((value, index), reference.winners(x, competitors, mode, dim, seed), strict=True):
-        output.copy_(result)
-    return value, index
+    x, layout = prepare(x, competitors, dim)
+    value, index = _empty(x, layout)
+    outputs = _blocks_last(value, x, dim), _blocks_last(index, x, dim)
+    if x.dtype == torch.float64:
+        for output, result in zip(outputs, reference.winners(x, competitors, mode, dim, seed), strict=True):
+            output.copy_(result)
+    else:
+        cpu.winners(x, value, index, competitors, mode, dim, seed)
+    return outputs
 
 
 @torch.library.custom_op("lwta::winners_backward", mutates_args=())
