@@ -35,5 +35,5 @@ setup(
         "demo": ["scikit-learn"],
         "test": ["pytest", "pytest-benchmark", "hypothesis", "ruff", "mypy", "scikit-learn"],
     },
-    entry_points={"console_scripts": ["lwta = lwta.__main__:main"]},
+    entry_points={"console_scripts": ["lwta = lwta.cli:main"]},
 )

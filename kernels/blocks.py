@@ -18,7 +18,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from lwta.kernels import philox
+from lwta.kernels import fastmath, philox
 
 THREADS = 128
 OPTIONS = {"num_warps": THREADS // 32, "enable_fp_fusion": True}
@@ -90,8 +90,8 @@ def like(tensor: Tensor, x: Tensor) -> Tensor:
     return tensor if tensor.stride() == x.stride() else torch.empty_like(x).copy_(tensor)
 
 
-def fast_log(x: Tensor) -> bool:
-    """Whether kernels on this tensor may use NVIDIA's approximate logarithm instruction."""
+def fast_math(x: Tensor) -> bool:
+    """Whether kernels on this tensor may use NVIDIA's special-function instructions: `fastmath`."""
     return x.is_cuda and torch.version.cuda is not None
 
 
@@ -159,7 +159,7 @@ def gumbel_noise(
     SPAN: tl.constexpr,
     WIDTH: tl.constexpr,
     CONTIGUOUS: tl.constexpr,
-    FAST_LOG: tl.constexpr,
+    FAST: tl.constexpr,
 ):
     """Gumbel noise of a tile, INSTANCES × WIDTH float32; the rule of `philox` says which number is whose."""
     if SPAN % 4 == 0:
@@ -178,7 +178,7 @@ def gumbel_noise(
         span, row = instance // inner % spans, instance // (inner * spans) * inner + instance % inner
         unit = (span * SPAN)[:, None] + tl.arange(0, WIDTH)[None, :]
         bits = philox.single_bits(seed, (row * tl.cdiv(units, 4))[:, None] + unit // 4, unit % 4)
-    return philox.gumbel(bits, FAST_LOG)
+    return philox.gumbel(bits, FAST)
 
 
 @triton.jit
@@ -207,9 +207,9 @@ def block_winner(z):
 
 
 @triton.jit
-def block_softmax(z, best, log2_scale):
+def block_softmax(z, best, log2_scale, FAST: tl.constexpr):
     """softmax(z / τ) within blocks, given the best score of each and log2(e)/τ."""
-    weights = tl.exp2((z - best) * log2_scale)
+    weights = fastmath.exp2((z - best) * log2_scale, FAST)
     return weights * (1.0 / tl.sum(weights, axis=1)[:, None])
 
 
@@ -217,14 +217,14 @@ def block_softmax(z, best, log2_scale):
 def load_scores(
     x_ptr, seed_ptr, instance, offsets, exists, units, inner_multiples,
     INNER_MULTIPLE: tl.constexpr, U: tl.constexpr, SPAN: tl.constexpr, WIDTH: tl.constexpr,
-    CONTIGUOUS: tl.constexpr, NOISE: tl.constexpr, FAST_LOG: tl.constexpr,
+    CONTIGUOUS: tl.constexpr, NOISE: tl.constexpr, FAST: tl.constexpr,
 ):  # fmt: skip
     """Responses h (0 where there is none) and scores z (−inf where there is none), by block."""
     h = load(x_ptr, offsets, exists, CONTIGUOUS)
     z = h
     if NOISE:
         z += gumbel_noise(
-            tl.load(seed_ptr), instance, units, inner_multiples, INNER_MULTIPLE, SPAN, WIDTH, CONTIGUOUS, FAST_LOG
+            tl.load(seed_ptr), instance, units, inner_multiples, INNER_MULTIPLE, SPAN, WIDTH, CONTIGUOUS, FAST
         )
     if SPAN < WIDTH:
         z = tl.where(tl.arange(0, WIDTH)[None, :] < SPAN, z, -float("inf"))

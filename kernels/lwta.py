@@ -23,7 +23,7 @@ from lwta.kernels.blocks import (
     block_softmax,
     block_winner,
     by_block,
-    fast_log,
+    fast_math,
     like,
     load,
     load_scores,
@@ -40,18 +40,18 @@ def _forward_kernel(
     x_ptr, seed_ptr, y_ptr, log2_scale, instances, units, inner_multiples,
     INNER_MULTIPLE: tl.constexpr, U: tl.constexpr, SPAN: tl.constexpr, WIDTH: tl.constexpr,
     INSTANCES: tl.constexpr, CONTIGUOUS: tl.constexpr, BIG: tl.constexpr,
-    NOISE: tl.constexpr, RELAXED: tl.constexpr, FAST_LOG: tl.constexpr,
+    NOISE: tl.constexpr, RELAXED: tl.constexpr, FAST: tl.constexpr,
 ):  # fmt: skip
     instance, offsets, exists = tile(
         instances, inner_multiples, INNER_MULTIPLE, SPAN, WIDTH, INSTANCES, CONTIGUOUS, BIG
     )
     h, z = load_scores(
         x_ptr, seed_ptr, instance, offsets, exists, units, inner_multiples,
-        INNER_MULTIPLE, U, SPAN, WIDTH, CONTIGUOUS, NOISE, FAST_LOG,
+        INNER_MULTIPLE, U, SPAN, WIDTH, CONTIGUOUS, NOISE, FAST,
     )  # fmt: skip
     best, winner = block_winner(z)
     if RELAXED:
-        y = block_softmax(z, best, log2_scale) * h
+        y = block_softmax(z, best, log2_scale, FAST) * h
     else:
         silent = tl.where(best == best, 0.0, best)  # a block with NaN is NaN throughout
         y = tl.where(tl.arange(0, z.shape[1])[None, :] == winner, h, silent)
@@ -63,7 +63,7 @@ def _backward_kernel(
     grad_ptr, x_ptr, seed_ptr, out_ptr, log2_scale, inverse_temperature, instances, units, inner_multiples,
     INNER_MULTIPLE: tl.constexpr, U: tl.constexpr, SPAN: tl.constexpr, WIDTH: tl.constexpr,
     INSTANCES: tl.constexpr, CONTIGUOUS: tl.constexpr, BIG: tl.constexpr,
-    NOISE: tl.constexpr, RELAXED: tl.constexpr, FAST_LOG: tl.constexpr,
+    NOISE: tl.constexpr, RELAXED: tl.constexpr, FAST: tl.constexpr,
 ):  # fmt: skip
     instance, offsets, exists = tile(
         instances, inner_multiples, INNER_MULTIPLE, SPAN, WIDTH, INSTANCES, CONTIGUOUS, BIG
@@ -71,10 +71,10 @@ def _backward_kernel(
     G = by_block(load(grad_ptr, offsets, exists, CONTIGUOUS), U, SPAN, WIDTH)
     h, z = load_scores(
         x_ptr, seed_ptr, instance, offsets, exists, units, inner_multiples,
-        INNER_MULTIPLE, U, SPAN, WIDTH, CONTIGUOUS, NOISE, FAST_LOG,
+        INNER_MULTIPLE, U, SPAN, WIDTH, CONTIGUOUS, NOISE, FAST,
     )  # fmt: skip
     best, winner = block_winner(z)
-    s = block_softmax(z, best, log2_scale)
+    s = block_softmax(z, best, log2_scale, FAST)
     pull = G * h
     pull -= tl.sum(s * pull, axis=1)[:, None]
     passed = s * G if RELAXED else tl.where(tl.arange(0, z.shape[1])[None, :] == winner, G, 0.0)
@@ -89,7 +89,7 @@ def launch_forward(x: Tensor, competitors: int, mode: str, temperature: float, d
     if x.numel():
         _forward_kernel[(layout.programs(),)](
             x, seed, y, LOG2E / temperature, **layout.arguments(),
-            NOISE=mode != "argmax", RELAXED=mode == "relaxed", FAST_LOG=fast_log(x), **OPTIONS,
+            NOISE=mode != "argmax", RELAXED=mode == "relaxed", FAST=fast_math(x), **OPTIONS,
         )  # fmt: skip
     return y
 
@@ -103,7 +103,7 @@ def launch_backward(
     if x.numel():
         _backward_kernel[(layout.programs(),)](
             like(grad, x), x, seed, out, LOG2E / temperature, 1 / temperature, **layout.arguments(),
-            NOISE=mode != "argmax", RELAXED=mode == "relaxed", FAST_LOG=fast_log(x), **OPTIONS,
+            NOISE=mode != "argmax", RELAXED=mode == "relaxed", FAST=fast_math(x), **OPTIONS,
         )  # fmt: skip
     return out
 

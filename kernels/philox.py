@@ -14,24 +14,21 @@ error of 2⁻²² near w = 1.
 import triton
 import triton.language as tl
 
+from lwta.kernels import fastmath
+
 ROUNDS = tl.constexpr(7)
 LN2 = tl.constexpr(0.6931471805599453)
 LOG2E = tl.constexpr(1.4426950408889634)
 
 
 @triton.jit
-def _log2_approx(x):
-    return tl.inline_asm_elementwise("lg2.approx.ftz.f32 $0, $1;", "=f,f", [x], dtype=tl.float32, is_pure=True, pack=1)
-
-
-@triton.jit
-def gumbel(bits, FAST_LOG: tl.constexpr):
+def gumbel(bits, FAST: tl.constexpr):
     """Gumbel(0, 1) noise, float32, from uint32; the fast form is shifted by the constant log(log 2)."""
     v = tl.minimum(bits.to(tl.float32) * 2.0**-32 + 2.0**-33, 1 - 2.0**-24)
     w = 1.0 - v
-    if FAST_LOG:  # E in units of log 2: one multiplication less, and no block sees the shift
+    if FAST:  # E in units of log 2: one multiplication less, and no block sees the shift
         tail = v * (v * (v * (LOG2E / 3) + LOG2E / 2) + LOG2E)
-        return _log2_approx(tl.where(v < 2.0**-5, tail, -_log2_approx(w))) * -LN2
+        return fastmath.log2_approx(tl.where(v < 2.0**-5, tail, -fastmath.log2_approx(w))) * -LN2
     else:
         return -tl.log((v - (1.0 - w)) - tl.log(w))
 

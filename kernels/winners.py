@@ -15,7 +15,7 @@ import triton.language as tl
 from torch import Tensor
 
 from lwta.kernels import cpu, reference
-from lwta.kernels.blocks import OPTIONS, Layout, block_winner, fast_log, load_scores, prepare, tile
+from lwta.kernels.blocks import OPTIONS, Layout, block_winner, fast_math, load_scores, prepare, tile
 
 
 @triton.jit(do_not_specialize=["inner_multiples"])
@@ -23,14 +23,14 @@ def _forward_kernel(
     x_ptr, seed_ptr, value_ptr, index_ptr, instances, units, inner_multiples,
     INNER_MULTIPLE: tl.constexpr, U: tl.constexpr, SPAN: tl.constexpr, WIDTH: tl.constexpr,
     INSTANCES: tl.constexpr, CONTIGUOUS: tl.constexpr, BIG: tl.constexpr,
-    NOISE: tl.constexpr, FAST_LOG: tl.constexpr,
+    NOISE: tl.constexpr, FAST: tl.constexpr,
 ):  # fmt: skip
     instance, offsets, exists = tile(
         instances, inner_multiples, INNER_MULTIPLE, SPAN, WIDTH, INSTANCES, CONTIGUOUS, BIG
     )
     h, z = load_scores(
         x_ptr, seed_ptr, instance, offsets, exists, units, inner_multiples,
-        INNER_MULTIPLE, U, SPAN, WIDTH, CONTIGUOUS, NOISE, FAST_LOG,
+        INNER_MULTIPLE, U, SPAN, WIDTH, CONTIGUOUS, NOISE, FAST,
     )  # fmt: skip
     best, winner = block_winner(z)
     value = tl.sum(tl.where(tl.arange(0, z.shape[1])[None, :] == winner, h, 0.0), axis=1)[:, None]
@@ -82,7 +82,7 @@ def launch_forward(x: Tensor, competitors: int, mode: str, dim: int, seed: Tenso
     value, index = _empty(x, layout)
     if x.numel():
         _forward_kernel[(layout.programs(),)](
-            x, seed, value, index, **layout.arguments(), NOISE=mode != "argmax", FAST_LOG=fast_log(x), **OPTIONS
+            x, seed, value, index, **layout.arguments(), NOISE=mode != "argmax", FAST=fast_math(x), **OPTIONS
         )
     return _blocks_last(value, x, dim), _blocks_last(index, x, dim)
 

@@ -1,0 +1,25 @@
+"""Logarithm and exponential in one instruction each, where the hardware has it.
+
+`tl.log2` compiles to a polynomial of some 25 instructions and `tl.exp2` to four that spare subnormal results; NVIDIA's
+special-function unit needs one. The interpreter and AMD know no PTX: there, callers pass FAST=False.
+"""
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def log2_approx(x):
+    """log2 of positive float32, subnormals taken for 0; absolute error 2⁻²² near 1."""
+    return tl.inline_asm_elementwise("lg2.approx.ftz.f32 $0, $1;", "=f,f", [x], dtype=tl.float32, is_pure=True, pack=1)
+
+
+@triton.jit
+def exp2(x, FAST: tl.constexpr):
+    """2ˣ to two units in the last place; the fast form gives 0 for subnormal results."""
+    if FAST:
+        return tl.inline_asm_elementwise(
+            "ex2.approx.ftz.f32 $0, $1;", "=f,f", [x], dtype=tl.float32, is_pure=True, pack=1
+        )
+    else:
+        return tl.exp2(x)
