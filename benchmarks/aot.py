@@ -1,0 +1,143 @@
+"""Ahead-of-time compilation of kernels, without a GPU, as their launch functions would compile them.
+
+A launch function is called on tensors without storage while a recorder stands in for its kernel, so that what is
+compiled has the launch parameters that users get, and cannot drift from them.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import torch
+import triton
+from torch import Tensor
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource, CompiledKernel
+
+TARGETS = {
+    "sm_80": GPUTarget("cuda", 80, 32),
+    "sm_90": GPUTarget("cuda", 90, 32),
+    "gfx942": GPUTarget("hip", "gfx942", 64),
+}
+
+_POINTERS = {
+    torch.float32: "*fp32",
+    torch.float16: "*fp16",
+    torch.bfloat16: "*bf16",
+    torch.int64: "*i64",
+    torch.uint8: "*u8",
+    torch.uint16: "*u16",
+    torch.uint32: "*u32",
+}
+_OPTIONS = ("num_warps", "num_stages", "enable_fp_fusion")
+
+
+class Launch(NamedTuple):
+    """One recorded launch of a kernel."""
+
+    kernel: Any
+    arguments: dict[str, Any]
+    options: dict[str, Any]
+
+
+class _Recorder:
+    """Stands in for a kernel: `kernel[grid](…)` notes its arguments and launches nothing."""
+
+    def __init__(self, kernel: Any, launches: list[Launch]) -> None:
+        self._kernel = kernel
+        self._launches = launches
+
+    def __getitem__(self, grid: Any) -> Callable[..., None]:
+        def launch(*positional: Any, **named: Any) -> None:
+            options = {name: named.pop(name) for name in _OPTIONS if name in named}
+            arguments = dict(zip(self._kernel.arg_names, positional, strict=False)) | named
+            self._launches.append(Launch(self._kernel, arguments, options))
+
+        return launch
+
+
+def record(module: ModuleType, call: Callable[[], object]) -> list[Launch]:
+    """The kernels of ``module`` that ``call`` launches, in order, with their arguments."""
+    launches: list[Launch] = []
+    kernels = {name: value for name, value in vars(module).items() if isinstance(value, triton.JITFunction)}
+    try:
+        for name, kernel in kernels.items():
+            setattr(module, name, _Recorder(kernel, launches))
+        call()
+    finally:
+        for name, kernel in kernels.items():
+            setattr(module, name, kernel)
+    return launches
+
+
+def compile_launch(launch: Launch, target: str) -> CompiledKernel:
+    """Compile a recorded launch for "sm_80", "sm_90" or "gfx942", with the specialisation that a launch would get."""
+    signature: dict[str, str] = {}
+    constants: dict[tuple[int, ...], Any] = {}
+    attributes: dict[tuple[int, ...], list[list[Any]]] = {}
+    arguments = {**launch.arguments}
+    if "FAST" in arguments:
+        arguments["FAST"] = TARGETS[target].backend == "cuda"
+    for position, parameter in enumerate(launch.kernel.params):
+        value, name = arguments[parameter.name], parameter.name
+        unspecialised = parameter.do_not_specialize
+        one = type(value) is int and value == 1 and not unspecialised
+        if parameter.is_constexpr or value is None or one:
+            signature[name], constants[(position,)] = "constexpr", value
+            continue
+        if isinstance(value, Tensor):
+            signature[name] = _POINTERS[value.dtype]
+        elif isinstance(value, float):
+            signature[name] = "fp32"
+        else:
+            signature[name] = "i32" if -(2**31) <= value < 2**31 else "i64"
+        if isinstance(value, Tensor) or (isinstance(value, int) and value % 16 == 0 and not unspecialised):
+            attributes[(position,)] = [["tt.divisibility", 16]]
+    source = ASTSource(launch.kernel, signature, constants, attributes)
+    return triton.compile(source, target=TARGETS[target], options=launch.options)
+
+
+class Sass(NamedTuple):
+    """What the machine code of a kernel shows."""
+
+    instructions: Counter[str]
+    """Number of each instruction, by full name such as LDG.E.128."""
+
+    registers: int
+    """Of a thread."""
+
+    spills: int
+    """Bytes of local memory of a thread."""
+
+    def count(self, *prefixes: str) -> int:
+        """Instructions whose names begin with one of the prefixes."""
+        return sum(number for name, number in self.instructions.items() if name.startswith(prefixes))
+
+    def widths(self, prefix: str) -> list[int]:
+        """Widths in bits of the memory instructions with this prefix, without repeats, narrowest first."""
+        widths = set()
+        for name in self.instructions:
+            if name.startswith(prefix):
+                bits = re.search(r"\.(?:U|S)?(8|16|64|128)(?:\.|$)", name)
+                widths.add(int(bits.group(1)) if bits else 32)
+        return sorted(widths)
+
+
+def disassemble(kernel: CompiledKernel) -> Sass:
+    """Read a CUDA kernel with the `cuobjdump` that comes with Triton."""
+    tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(kernel.asm["cubin"])
+        file.flush()
+        code = subprocess.run([tool, "-sass", file.name], capture_output=True, text=True, check=True).stdout
+        usage = subprocess.run([tool, "-res-usage", file.name], capture_output=True, text=True, check=True).stdout
+    names = re.findall(r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)", code, re.MULTILINE)
+    registers, spills = (int(re.search(rf"{field}:(\d+)", usage).group(1)) for field in ("REG", "LOCAL"))  # type: ignore[union-attr]
+    return Sass(Counter(name for name in names if name != "NOP"), registers, spills)

@@ -1,0 +1,96 @@
+"""Speed without a GPU: what the machine code of every kernel shows.
+
+On an H200 a kernel that moves 4 bytes an element is limited by memory only below about 31 instructions an element, one
+that moves 6 bytes below about 46 (33.4·10¹² lane-instructions/s against 4.3·10¹² B/s), and in either case with at most
+4 special-function (MUFU) instructions.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from tqdm import tqdm
+
+from benchmarks.aot import TARGETS, Launch, Sass, compile_launch, disassemble, record
+
+COMPETITORS = (2, 4, 8, 12, 16, 24)
+DTYPES = (torch.bfloat16, torch.float16, torch.float32)
+TOKENS, WIDTH = 64 * 197, 768  # the hidden layer of DeiT-T on 64 images
+STAGE = (64, 192, 56, 56)  # a stage of a convolutional network, NCHW
+
+
+class Subject(NamedTuple):
+    """A kernel to look at: its name in the table, and the launch that shows it."""
+
+    name: str
+    module: str
+    call: Callable[[], object]
+
+
+def subjects(competitors: int, dtype: torch.dtype) -> Iterator[Subject]:
+    """The kernels over blocks, for one U and type."""
+    rows = torch.empty(TOKENS, WIDTH, dtype=dtype, device="meta")
+    images = torch.empty(STAGE, dtype=dtype, device="meta")
+    seed = torch.empty((), dtype=torch.int64, device="meta")
+    dense, compact, kl = (importlib.import_module(f"lwta.kernels.{name}") for name in ("lwta", "winners", "kl_to_uniform"))
+    for layout, x in (("", rows), ("_nchw", images)):
+        forward, backward = dense.launch_forward, dense.launch_backward
+        for mode in ("sample", "argmax"):
+            settings: tuple[Any, ...] = (competitors, mode, 1.67, 1, seed)
+            yield Subject(f"lwta_forward_{mode}{layout}", dense.__name__, lambda x=x, s=settings: forward(x, *s))
+            yield Subject(f"lwta_backward_{mode}{layout}", dense.__name__, lambda x=x, s=settings: backward(x, x, *s))
+            yield Subject(
+                f"winners_forward_{mode}{layout}",
+                compact.__name__,
+                lambda x=x, mode=mode: compact.launch_forward(x, competitors, mode, 1, seed),
+            )
+        yield Subject(f"kl_forward{layout}", kl.__name__, lambda x=x: kl.launch_forward(x, competitors, 1))
+        yield Subject(f"kl_backward{layout}", kl.__name__, lambda x=x: kl.launch_backward(x, x, competitors, 1))
+
+
+def run(
+    targets: tuple[str, ...] = tuple(TARGETS),
+    dtypes: tuple[torch.dtype, ...] = DTYPES,
+    competitors: tuple[int, ...] = COMPETITORS,
+) -> list[dict[str, Any]]:
+    """Compile every kernel for every target; a row for each.
+
+    Instructions, widths, registers and spills are read from the machine code of NVIDIA targets and None elsewhere.
+    """
+    rows = []
+    jobs = [(U, dtype, subject) for U in competitors for dtype in dtypes for subject in subjects(U, dtype)]
+    for U, dtype, subject in tqdm(jobs, desc="compiling", unit="kernel"):
+        (launch,) = record(importlib.import_module(subject.module), subject.call)
+        for target in targets:
+            kernel = compile_launch(launch, target)
+            row = {"kernel": subject.name, "target": target, "dtype": str(dtype).removeprefix("torch."), "competitors": U}
+            sass = disassemble(kernel) if target.startswith("sm_") else None
+            rows.append({**row, **_figures(launch, sass)})
+    return rows
+
+
+def _figures(launch: Launch, sass: Sass | None) -> dict[str, Any]:
+    names = ("instructions_per_element", "mufu_per_element", "load_bits", "store_bits", "registers", "spills")
+    if sass is None:
+        return dict.fromkeys(names)
+    threads = 32 * launch.options["num_warps"]
+    elements = launch.arguments["INSTANCES"] * launch.arguments["SPAN"] / threads
+    figures = (
+        round(sum(sass.instructions.values()) / elements, 1),
+        round(sass.count("MUFU") / elements, 2),
+        _tensor_width(sass, "LDG"),
+        _tensor_width(sass, "STG"),
+        sass.registers,
+        sass.spills,
+    )
+    return dict(zip(names, figures, strict=True))
+
+
+def _tensor_width(sass: Sass, prefix: str) -> int:
+    """Width in bits of most of the loads or stores: a kernel has one more load, of the seed, and stores of indices."""
+    numbers = {name: number for name, number in sass.instructions.items() if name.startswith(prefix)}
+    most = max(numbers, key=lambda name: (numbers[name], sass.widths(name)))
+    return sass.widths(most)[-1]
