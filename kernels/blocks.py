@@ -191,7 +191,7 @@ def by_block(tile_of_spans, U: tl.constexpr, SPAN: tl.constexpr, WIDTH: tl.const
 
 
 @triton.jit
-def _maximum_or_nan(a, b):
+def maximum_or_nan(a, b):
     return tl.maximum(a, b, propagate_nan=tl.PropagateNan.ALL)
 
 
@@ -201,7 +201,7 @@ def block_winner(z):
 
     A block with NaN has NaN for its best score and no winner: an index beyond the last.
     """
-    best = tl.reduce(z, 1, _maximum_or_nan)[:, None]
+    best = tl.reduce(z, 1, maximum_or_nan)[:, None]
     competitor = tl.arange(0, z.shape[1])[None, :]
     return best, tl.min(tl.where(z == best, competitor, z.shape[1]), axis=1)[:, None]
 

@@ -145,3 +145,24 @@ def kl_to_uniform_backward(grad: Tensor, x: Tensor, competitors: int, dim: int) 
     log_pi = torch.where(log_pi == -math.inf, 0.0, log_pi)
     blocks = max(x.numel() // competitors, 1)
     return _competition_back(grad * pi * (log_pi - (pi * log_pi).sum(-1, keepdim=True)) / blocks, x, dim)
+
+
+def winners_to_dense(value: Tensor, index: Tensor, competitors: int) -> Tensor:
+    """(…, B) values and indices to (…, B·U): the values at the winners, 0 elsewhere."""
+    return winners_backward(value, index, competitors, value.ndim - 1)
+
+
+def winners_linear(value: Tensor, index: Tensor, weight: Tensor, bias: Tensor | None, competitors: int) -> Tensor:
+    """Dense layer on the winners: y = x·Wᵀ + b for x of shape (…, B·U), zero but at the winners."""
+    return torch.nn.functional.linear(winners_to_dense(value, index, competitors), weight, bias)
+
+
+def winners_linear_backward(
+    grad: Tensor, value: Tensor, index: Tensor, weight: Tensor, competitors: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of `winners_linear` with respect to value, weight and bias."""
+    by_unit = (grad @ weight).unflatten(-1, (-1, competitors))
+    grad_value = by_unit.gather(-1, index.to(torch.int64).unsqueeze(-1)).squeeze(-1)
+    rows = grad.reshape(-1, grad.shape[-1])
+    dense = winners_to_dense(value, index, competitors).reshape(rows.shape[0], -1)
+    return grad_value, rows.t() @ dense, rows.sum(0)

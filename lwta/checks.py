@@ -51,6 +51,21 @@ def check_width(name: str, width: int, competitors: int) -> None:
         raise ValueError(f"competitors must divide {name}: got competitors={competitors}, {name}={width}")
 
 
+def check_linear(x: Tensor, features: int, weight: Tensor, bias: Tensor | None) -> None:
+    """Raise unless ``weight`` (out, features) and ``bias`` (out,) can be applied to rows of ``features`` like ``x``."""
+    if x.dtype not in _DTYPES:
+        raise TypeError(f"x must be a tensor of float32, float16, bfloat16 or float64, got a tensor of {x.dtype}")
+    if x.ndim == 0 or x.shape[-1] == 0:
+        raise ValueError(f"x must have a last axis of at least one feature, got shape {tuple(x.shape)}")
+    if weight.ndim != 2 or weight.shape[1] != features:
+        raise ValueError(f"weight must have shape (out_features, {features}), got {tuple(weight.shape)}")
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(f"bias must have shape ({weight.shape[0]},), got {tuple(bias.shape)}")
+    for name, operand in (("weight", weight), ("bias", bias)):
+        if operand is not None and operand.dtype != x.dtype:
+            raise TypeError(f"{name} must have the type of x, {x.dtype}, got {operand.dtype}")
+
+
 def check_temperature(temperature: float) -> None:
     """Raise unless ``temperature`` is positive and finite."""
     if not (math.isfinite(temperature) and temperature > 0):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lwta import kernels
-from lwta.checks import check_blocks, check_choice, check_seed, check_temperature
+from lwta.checks import check_blocks, check_choice, check_linear, check_seed, check_temperature, check_width
 from lwta.winners import Winners
 
 Mode = Literal["sample", "argmax", "relaxed"]
@@ -97,6 +97,136 @@ def winners(
     check_choice("mode", mode, ("sample", "argmax"))
     values, indices = kernels.winners(x, competitors, mode, dim, _seed_for(x, mode, seed))
     return Winners(values, indices, competitors)
+
+
+def linear_winners(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    competitors: int,
+    *,
+    mode: WinnerMode = "sample",
+    seed: Tensor | None = None,
+) -> Winners:
+    """`winners` of ``linear(x, weight, bias)``, in one kernel on a GPU: the responses never reach memory.
+
+    Differentiable; the gradient of a value goes to the winner that it belongs to. Under autocast the operands are cast
+    to its type, as those of a linear layer are. The kernel serves float16 and bfloat16; float32 takes the library's
+    product, then the competition.
+
+    Args:
+        x: (…, in_features).
+        weight: (B·U, in_features), like that of `nn.Linear`.
+        bias: (B·U,) or None.
+        competitors: U ≥ 1, must divide ``weight.shape[0]``.
+        mode: "sample" or "argmax".
+        seed: 0-dim int64 on the device of ``x``; None draws one. The same seed gives the winners of
+            ``winners(linear(x, weight, bias), …)`` up to responses that tie within rounding.
+
+    Returns:
+        `Winners` with values and indices of shape (…, B).
+
+    Raises:
+        TypeError, ValueError: as in `lwta`, and for operands whose shapes or types do not fit.
+
+    Example:
+        >>> linear_winners(torch.randn(5, 16), torch.randn(24, 16), None, 12).values.shape
+        torch.Size([5, 2])
+    """
+    x, weight, bias = _as_linear_operands(x, weight, bias)
+    check_linear(x, x.shape[-1], weight, bias)
+    check_width("weight.shape[0]", weight.shape[0], competitors)
+    check_choice("mode", mode, ("sample", "argmax"))
+    values, indices = kernels.linear_winners(x, weight, bias, competitors, mode, _seed_for(x, mode, seed))
+    return Winners(values, indices, competitors)
+
+
+def winners_linear(winners: Winners, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``linear(winners.to_dense(), weight, bias)`` without the dense input.
+
+    Differentiable in the values, weight and bias, with the same bits each time. Which algorithm runs depends on the
+    device, the number of rows and U: see `lwta.kernels.winners_linear`. Under autocast the operands are cast to its
+    type.
+
+    Args:
+        winners: values and indices of shape (…, B).
+        weight: (out_features, B·U).
+        bias: (out_features,) or None.
+
+    Returns:
+        (…, out_features).
+
+    Raises:
+        TypeError, ValueError: operands whose shapes or types do not fit.
+
+    Example:
+        >>> w = winners(torch.tensor([[1.0, 3.0, -2.0, -1.0]]), 2, mode="argmax")
+        >>> winners_linear(w, torch.ones(1, 4))
+        tensor([[2.]])
+    """
+    values, weight, bias = _as_linear_operands(winners.values, weight, bias)
+    check_linear(values, values.shape[-1] * winners.competitors, weight, bias)
+    return kernels.winners_linear(values, winners.indices, weight, bias, winners.competitors)
+
+
+def mlp(
+    x: Tensor,
+    weight1: Tensor,
+    bias1: Tensor | None,
+    weight2: Tensor,
+    bias2: Tensor | None,
+    competitors: int,
+    *,
+    mode: WinnerMode = "sample",
+    temperature: float = 1.67,
+    seed: Tensor | None = None,
+) -> tuple[Tensor, Winners]:
+    """``linear(lwta(linear(x, weight1, bias1)), weight2, bias2)`` with only winners between the layers.
+
+    The gradient is that of `lwta`: every competitor learns. Kept for backward: ``x``, the winners and the seed; the
+    responses are computed again.
+
+    Args:
+        x: (…, in_features).
+        weight1: (B·U, in_features).
+        bias1: (B·U,) or None.
+        weight2: (out_features, B·U).
+        bias2: (out_features,) or None.
+        competitors: U ≥ 1, must divide ``weight1.shape[0]``.
+        mode: "sample" or "argmax".
+        temperature: τ > 0 of the gradient.
+        seed: 0-dim int64 on the device of ``x``; None draws one.
+
+    Returns:
+        Output of shape (…, out_features), and the winners, which carry no gradient of their own.
+
+    Raises:
+        TypeError, ValueError: as in `lwta`, and for operands whose shapes or types do not fit.
+
+    Example:
+        >>> y, between = mlp(torch.randn(5, 8), torch.randn(24, 8), None, torch.randn(3, 24), None, 12)
+        >>> y.shape, between.values.shape
+        (torch.Size([5, 3]), torch.Size([5, 2]))
+    """
+    x, weight1, bias1 = _as_linear_operands(x, weight1, bias1)
+    _, weight2, bias2 = _as_linear_operands(x, weight2, bias2)
+    check_linear(x, x.shape[-1], weight1, bias1)
+    check_linear(x, weight1.shape[0], weight2, bias2)
+    check_width("weight1.shape[0]", weight1.shape[0], competitors)
+    check_choice("mode", mode, ("sample", "argmax"))
+    check_temperature(temperature)
+    seed = _seed_for(x, mode, seed)
+    y, values, indices = kernels.mlp(x, weight1, bias1, weight2, bias2, competitors, mode, float(temperature), seed)
+    return y, Winners(values, indices, competitors)
+
+
+def _as_linear_operands(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The operands in the type of autocast, where it is on, as `torch.nn.functional.linear` has them."""
+    kind = x.device.type
+    if not torch.is_autocast_enabled(kind):
+        return x, weight, bias
+    dtype = torch.get_autocast_dtype(kind)
+    return x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
 
 
 def kl_to_uniform(x: Tensor, competitors: int, *, dim: int | None = None) -> Tensor:

@@ -52,17 +52,36 @@ class Competition(nn.Module):
         self.kl = None
         self._winners_hooks: OrderedDict[int, Callable[[Competition, Winners], None]] = OrderedDict()
 
+    def draw(self, device: torch.device) -> tuple[EvalMode, Tensor | None]:
+        """How this forward finds its winners: the mode, and a seed where they are sampled."""
+        mode: EvalMode = "sample" if self.training else self.eval_mode
+        return mode, functional.draw_seed(device) if mode == "sample" else None
+
+    def announce(self, winners: Winners) -> None:
+        """Tell the winners of this forward to all who asked: see `register_winners_hook`."""
+        for hook in self._winners_hooks.values():
+            hook(self, winners)
+
     def compete(self, h: Tensor) -> Tensor:
         """Output of the competition among the responses ``h``, of the same shape."""
-        mode: EvalMode = "sample" if self.training else self.eval_mode
-        seed = functional.draw_seed(h.device) if mode == "sample" else None
+        mode, seed = self.draw(h.device)
         if self.track_kl:
             self.kl = functional.kl_to_uniform(h, self.competitors, dim=self.dim)
         if self._winners_hooks:
-            winners = functional.winners(h, self.competitors, mode=mode, dim=self.dim, seed=seed)
-            for hook in self._winners_hooks.values():
-                hook(self, winners)
+            self.announce(functional.winners(h, self.competitors, mode=mode, dim=self.dim, seed=seed))
         return functional.lwta(h, self.competitors, mode=mode, temperature=self.temperature, dim=self.dim, seed=seed)
+
+    def _compete_fused(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Dense output for rows of ``x``, where the responses themselves are of no further use: `_responses_unused`."""
+        mode, seed = self.draw(x.device)
+        winners = functional.linear_winners(x, weight, bias, self.competitors, mode=mode, seed=seed)
+        self.announce(winners)
+        return winners.to_dense()
+
+    def _responses_unused(self, x: Tensor) -> bool:
+        """Neither backward nor the KL will want the responses, and the fused kernel serves this type and device."""
+        half = x.dtype in (torch.float16, torch.bfloat16) or torch.is_autocast_enabled(x.device.type)
+        return x.is_cuda and half and not torch.is_grad_enabled() and not self.track_kl
 
     def register_winners_hook(self, hook: Callable[[Competition, Winners], None]) -> RemovableHandle:
         """Have ``hook(layer, winners)`` called at each forward with the winners of that forward.
@@ -172,6 +191,8 @@ class LWTALinear(nn.Linear, Competition):
 
     def forward(self, input: Tensor) -> Tensor:
         """(…, in_features) to (…, out_features), of which 1/U are not 0."""
+        if self._responses_unused(input) and self.dim in (-1, input.ndim - 1):
+            return self._compete_fused(input, self.weight, self.bias)
         return self.compete(super().forward(input))
 
     def extra_repr(self) -> str:
@@ -223,7 +244,16 @@ class LWTAConv2d(nn.Conv2d, Competition):
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, in_channels, H, W) to (N, out_channels, H′, W′), of which 1/U are not 0."""
+        if self._responses_unused(input) and self._is_linear_over(input):
+            y = self._compete_fused(input.movedim(-3, -1), self.weight.flatten(1), self.bias)
+            return y.movedim(-1, -3)
         return self.compete(super().forward(input))
+
+    def _is_linear_over(self, input: Tensor) -> bool:
+        """Whether this convolution is a linear layer on the positions of ``input``, which lie channels last."""
+        pointwise = self.kernel_size == (1, 1) and self.stride == (1, 1) and self.padding in ((0, 0), "valid", "same")
+        rows = input.movedim(-3, -1).is_contiguous()
+        return pointwise and rows and self.groups == 1 and self.dim in (-3, input.ndim - 3)
 
     def extra_repr(self) -> str:
         """Settings of the plain layer, then of the competition."""
@@ -233,7 +263,9 @@ class LWTAConv2d(nn.Conv2d, Competition):
 class LWTAMlp(nn.Module):
     """The two-layer perceptron of transformer blocks with competition between: fc1 → LWTA → drop → fc2 → drop.
 
-    State-dict keys are those of timm's ``Mlp``. The blocks compete along the last axis.
+    State-dict keys are those of timm's ``Mlp``. The blocks compete along the last axis. Between the layers only the
+    winners are kept, in training and inference (`lwta.functional.mlp`), unless something needs the dense tensor: hooks
+    on a part, dropout between the layers, ``track_kl``, or a part that was replaced.
 
     Args:
         in_features: width of the input.
@@ -288,4 +320,30 @@ class LWTAMlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, in_features) to (…, out_features)."""
-        return self.drop2(self.fc2(self.drop1(self.act(self.fc1(x)))))
+        if not self._is_plain(x):
+            return self.drop2(self.fc2(self.drop1(self.act(self.fc1(x)))))
+        mode, seed = self.act.draw(x.device)
+        y, winners = functional.mlp(
+            x,
+            self.fc1.weight,
+            self.fc1.bias,
+            self.fc2.weight,
+            self.fc2.bias,
+            self.act.competitors,
+            mode=mode,
+            temperature=self.act.temperature,
+            seed=seed,
+        )
+        self.act.announce(winners)
+        return self.drop2(y)
+
+    def _is_plain(self, x: Tensor) -> bool:
+        """Whether nobody needs what lies between the layers, so that only winners need to.
+
+        A layer that was replaced or is being watched, a dropout that drops, and the KL all do.
+        """
+        parts = (self.fc1, self.act, self.drop1, self.fc2)
+        watched = any(part._forward_hooks or part._forward_pre_hooks or part._backward_hooks for part in parts)
+        built_in = type(self.fc1) is nn.Linear and type(self.act) is LWTA and type(self.fc2) is nn.Linear
+        drops = self.training and self.drop1.p > 0
+        return built_in and not watched and not drops and not self.act.track_kl and self.act.dim in (-1, x.ndim - 1)

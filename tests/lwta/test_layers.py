@@ -161,3 +161,38 @@ def test_deit_with_competition_trains_and_evaluates() -> None:
     assert losses[-1] < losses[0]
     assert model.eval()(images).shape == (2, 5)
     assert shares == pytest.approx([1 / 8] * 60)
+
+
+def _dense_mlp(mlp: LWTAMlp, x: torch.Tensor) -> torch.Tensor:
+    return mlp.drop2(mlp.fc2(mlp.drop1(mlp.act(mlp.fc1(x)))))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_compact_mlp_equals_the_dense_layers(training: bool) -> None:
+    mlp = LWTAMlp(16, 48, competitors=12).train(training)
+    x = torch.randn(30, 5, 16, requires_grad=True)
+    results = []
+    for run in (mlp, lambda t: _dense_mlp(mlp, t)):
+        torch.manual_seed(2)
+        y = run(x)
+        results.append((y, *torch.autograd.grad(y.square().sum(), (x, *mlp.parameters()))))
+    for compact, dense in zip(*results, strict=True):
+        assert torch.allclose(compact, dense, atol=1e-4, rtol=1e-4)
+
+
+def test_compact_mlp_steps_aside_for_whoever_needs_the_dense_tensor() -> None:
+    mlp = LWTAMlp(8, 16, competitors=4, drop=0.5)
+    x = torch.randn(3, 8)
+    seen: list[str] = []
+    handle = mlp.act.register_forward_hook(lambda *_: seen.append("dense"))
+    mlp(x)
+    handle.remove()
+    mlp.eval()(x)
+    mlp.act.register_winners_hook(lambda *_: seen.append("winners"))
+    mlp(x)
+    assert seen == ["dense", "winners"]
+    tracked = LWTAMlp(8, 16, competitors=4, track_kl=True)
+    tracked(x)
+    assert tracked.act.kl is not None
+    mlp.train().act = nn.GELU()
+    assert mlp(x).shape == (3, 8)

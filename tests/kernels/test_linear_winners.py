@@ -1,0 +1,119 @@
+"""Linear layer fused with the competition of its units."""
+
+import math
+
+import pytest
+import torch
+from cases import interpretable_dtypes
+from definitions import margins, scores
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from lwta.kernels import index_dtype, linear_winners
+from lwta.kernels.linear_winners import launch_forward
+
+SEED = 31
+
+# rows, K, U, features: every U that matters, one block, tiles cut off on every side
+SHAPES = [
+    (3, 8, 1, 5),
+    (5, 24, 2, 7),
+    (3, 6, 2, 4),
+    (70, 48, 8, 40),
+    (9, 48, 3, 20),
+    (9, 5, 5, 20),
+    (5, 48, 12, 33),
+    (3, 96, 16, 10),
+    (3, 40, 20, 4),
+    (5, 48, 24, 16),
+    (150, 16, 4, 70),
+]
+
+
+def _operands(
+    rows: int, units: int, features: int, dtype: torch.dtype, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    x, weight, bias = torch.randn(rows, features), torch.randn(units, features) / features**0.5, torch.randn(units)
+    return x.to(device, dtype), weight.to(device, dtype), bias.to(device, dtype)
+
+
+def _check(
+    value: torch.Tensor,
+    index: torch.Tensor,
+    operands: tuple[torch.Tensor, torch.Tensor, torch.Tensor | None],
+    competitors: int,
+    mode: str,
+) -> None:
+    """Against the product in float64, wherever its rounding cannot change the winner."""
+    h = F.linear(*(None if t is None else t.cpu().double() for t in operands))  # type: ignore[arg-type]
+    z = scores(h, competitors, 1, None if mode == "argmax" else SEED)
+    rounding = 4 * torch.finfo(value.dtype).eps * h.abs().max().item() + 1e-5
+    clear = margins(z) > 2 * rounding
+    assert index.dtype == index_dtype(competitors)
+    assert torch.equal(index.cpu().long()[clear], z.argmax(-1)[clear])
+    expected = h.view(z.shape).gather(-1, index.cpu().long()[..., None])[..., 0]
+    assert (value.cpu().double() - expected).abs().max() <= rounding
+
+
+@pytest.mark.parametrize("mode", ["sample", "argmax"])
+@pytest.mark.parametrize(("rows", "units", "competitors", "features"), SHAPES)
+def test_kernel(rows: int, units: int, competitors: int, features: int, mode: str, device: torch.device) -> None:
+    for dtype in interpretable_dtypes():
+        x, weight, bias = _operands(rows, units, features, dtype, device)
+        seed = torch.tensor(SEED, device=device)
+        for operands in ((x, weight, bias), (x, weight, None)):
+            _check(*launch_forward(*operands, competitors, mode, seed), operands, competitors, mode)
+
+
+@pytest.mark.parametrize("mode", ["sample", "argmax"])
+@pytest.mark.parametrize(("rows", "units", "competitors", "features"), SHAPES)
+def test_eager(rows: int, units: int, competitors: int, features: int, mode: str) -> None:
+    operands = _operands(rows, units, features, torch.float32, torch.device("cpu"))
+    _check(*linear_winners(*operands, competitors, mode, torch.tensor(SEED)), operands, competitors, mode)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.integers(1, 9), blocks=st.integers(1, 7), competitors=st.integers(1, 13), features=st.integers(1, 40))
+def test_kernel_on_any_shape(rows: int, blocks: int, competitors: int, features: int, device: torch.device) -> None:
+    operands = _operands(rows, blocks * competitors, features, torch.float32, device)
+    result = launch_forward(*operands, competitors, "sample", torch.tensor(SEED, device=device))
+    _check(*result, operands, competitors, "sample")
+
+
+def test_no_rows(device: torch.device) -> None:
+    x, weight = torch.randn(2, 0, 4, device=device), torch.randn(8, 4, device=device)
+    value, index = launch_forward(x, weight, None, 2, "argmax", None)
+    assert value.shape == index.shape == (2, 0, 4)
+
+
+def test_nan_and_ties(device: torch.device) -> None:
+    """Two groups of eight competitors: a NaN in either poisons the block, a tie goes to the first."""
+    weight = torch.zeros(32, 2, device=device)
+    weight[:, 0] = 1.0
+    weight[3, 1], weight[28, 1] = math.nan, math.nan
+    value, index = launch_forward(torch.tensor([[1.0, 1.0]], device=device), weight, None, 16, "argmax", None)
+    assert value.isnan().all()
+    assert index.tolist() == [[0, 0]]
+    value, index = launch_forward(
+        torch.ones(1, 2, device=device), torch.ones(32, 2, device=device), None, 16, "argmax", None
+    )
+    assert value.tolist() == [[2.0, 2.0]]
+    assert index.tolist() == [[0, 0]]
+
+
+def test_gradient_is_that_of_the_winning_units() -> None:
+    x, weight, bias = (t.requires_grad_() for t in _operands(6, 24, 5, torch.float64, torch.device("cpu")))
+    value, index = linear_winners(x, weight, bias, 4, "sample", torch.tensor(SEED))
+    grad = torch.randn_like(value)
+    got = torch.autograd.grad(value, (x, weight, bias), grad)
+    chosen = F.linear(x, weight, bias).unflatten(1, (-1, 4)).gather(-1, index.long()[..., None])[..., 0]
+    expected = torch.autograd.grad(chosen, (x, weight, bias), grad)
+    assert all(torch.allclose(a, b) for a, b in zip(got, expected, strict=True))
+
+
+def test_opcheck() -> None:
+    x, weight, bias = (t.requires_grad_() for t in _operands(6, 24, 5, torch.float32, torch.device("cpu")))
+    for arguments in ((x, weight, bias, 4, "sample", torch.tensor(SEED)), (x, weight, None, 4, "argmax", None)):
+        result = torch.library.opcheck(torch.ops.lwta.linear_winners.default, arguments)
+        assert set(result.values()) == {"SUCCESS"}
