@@ -35,13 +35,18 @@ def subjects(competitors: int, dtype: torch.dtype) -> Iterator[Subject]:
     rows = torch.empty(TOKENS, WIDTH, dtype=dtype, device="meta")
     images = torch.empty(STAGE, dtype=dtype, device="meta")
     seed = torch.empty((), dtype=torch.int64, device="meta")
-    dense, compact, kl = (importlib.import_module(f"lwta.kernels.{name}") for name in ("lwta", "winners", "kl_to_uniform"))
+    dense, compact, kl = (
+        importlib.import_module(f"lwta.kernels.{name}") for name in ("lwta", "winners", "kl_to_uniform")
+    )
     for layout, x in (("", rows), ("_nchw", images)):
-        forward, backward = dense.launch_forward, dense.launch_backward
         for mode in ("sample", "argmax"):
             settings: tuple[Any, ...] = (competitors, mode, 1.67, 1, seed)
-            yield Subject(f"lwta_forward_{mode}{layout}", dense.__name__, lambda x=x, s=settings: forward(x, *s))
-            yield Subject(f"lwta_backward_{mode}{layout}", dense.__name__, lambda x=x, s=settings: backward(x, x, *s))
+            yield Subject(
+                f"lwta_forward_{mode}{layout}", dense.__name__, lambda x=x, s=settings: dense.launch_forward(x, *s)
+            )
+            yield Subject(
+                f"lwta_backward_{mode}{layout}", dense.__name__, lambda x=x, s=settings: dense.launch_backward(x, x, *s)
+            )
             yield Subject(
                 f"winners_forward_{mode}{layout}",
                 compact.__name__,
@@ -49,6 +54,29 @@ def subjects(competitors: int, dtype: torch.dtype) -> Iterator[Subject]:
             )
         yield Subject(f"kl_forward{layout}", kl.__name__, lambda x=x: kl.launch_forward(x, competitors, 1))
         yield Subject(f"kl_backward{layout}", kl.__name__, lambda x=x: kl.launch_backward(x, x, competitors, 1))
+
+
+def linear_subjects(competitors: int, dtype: torch.dtype) -> Iterator[Subject]:
+    """The kernels with a matrix product, at the size of DeiT-T: 192 features in, 768 units, 192 out."""
+    fused, sparse = (importlib.import_module(f"lwta.kernels.{name}") for name in ("linear_winners", "winners_linear"))
+    x = torch.empty(TOKENS, WIDTH // 4, dtype=dtype, device="meta")
+    weight = torch.empty(WIDTH, WIDTH // 4, dtype=dtype, device="meta")
+    bias = torch.empty(WIDTH, dtype=dtype, device="meta")
+    seed = torch.empty((), dtype=torch.int64, device="meta")
+    for mode in ("sample", "argmax"):
+        yield Subject(
+            f"linear_winners_{mode}",
+            fused.__name__,
+            lambda mode=mode: fused.launch_forward(x, weight, bias, competitors, mode, seed),
+        )
+    value = torch.empty(TOKENS, WIDTH // competitors, dtype=dtype, device="meta")
+    index = torch.empty(value.shape, dtype=torch.uint8, device="meta")
+    for name, launch in (("expand", sparse.launch_expand), ("gather", sparse.launch_gather)):
+        yield Subject(
+            f"winners_linear_{name}",
+            sparse.__name__,
+            lambda launch=launch: launch(value, index, weight.t(), bias[: WIDTH // 4], competitors),
+        )
 
 
 def run(
@@ -61,23 +89,42 @@ def run(
     Instructions, widths, registers and spills are read from the machine code of NVIDIA targets and None elsewhere.
     """
     rows = []
-    jobs = [(U, dtype, subject) for U in competitors for dtype in dtypes for subject in subjects(U, dtype)]
+    jobs = [
+        (U, dtype, subject)
+        for U in competitors
+        for dtype in dtypes
+        for subject in (*subjects(U, dtype), *linear_subjects(U, dtype))
+    ]
     for U, dtype, subject in tqdm(jobs, desc="compiling", unit="kernel"):
         (launch,) = record(importlib.import_module(subject.module), subject.call)
         for target in targets:
             kernel = compile_launch(launch, target)
-            row = {"kernel": subject.name, "target": target, "dtype": str(dtype).removeprefix("torch."), "competitors": U}
+            row = {
+                "kernel": subject.name,
+                "target": target,
+                "dtype": str(dtype).removeprefix("torch."),
+                "competitors": U,
+            }
             sass = disassemble(kernel) if target.startswith("sm_") else None
             rows.append({**row, **_figures(launch, sass)})
     return rows
 
 
+FIGURES = (
+    "instructions_per_element",
+    "mufu_per_element",
+    "load_bits",
+    "store_bits",
+    "registers",
+    "spills",
+    "tensor_core_instructions",
+)
+
+
 def _figures(launch: Launch, sass: Sass | None) -> dict[str, Any]:
-    names = ("instructions_per_element", "mufu_per_element", "load_bits", "store_bits", "registers", "spills")
     if sass is None:
-        return dict.fromkeys(names)
-    threads = 32 * launch.options["num_warps"]
-    elements = launch.arguments["INSTANCES"] * launch.arguments["SPAN"] / threads
+        return dict.fromkeys(FIGURES)
+    elements = _elements(launch.arguments) / (32 * launch.options["num_warps"])
     figures = (
         round(sum(sass.instructions.values()) / elements, 1),
         round(sass.count("MUFU") / elements, 2),
@@ -85,8 +132,22 @@ def _figures(launch: Launch, sass: Sass | None) -> dict[str, Any]:
         _tensor_width(sass, "STG"),
         sass.registers,
         sass.spills,
+        sass.count("HGMMA", "HMMA"),
     )
-    return dict(zip(names, figures, strict=True))
+    return dict(zip(FIGURES, figures, strict=True))
+
+
+def _elements(arguments: dict[str, Any]) -> int:
+    """Elements that a program's code, taken once, deals with.
+
+    Of the kernels with a product those are the responses of one pass through its loops, so that their figure is an
+    upper bound of what stands beside the product.
+    """
+    if "INSTANCES" in arguments:
+        return int(arguments["INSTANCES"] * arguments["SPAN"])
+    if "ROWS" in arguments and "FEATURES" in arguments:
+        return int(arguments["ROWS"] * arguments["BLOCKS"] * arguments["COMPETITORS"])
+    return int(arguments.get("ROWS", arguments["BLOCKS"]) * arguments["OUTPUTS"])
 
 
 def _tensor_width(sass: Sass, prefix: str) -> int:

@@ -208,9 +208,9 @@ def block_winner(z):
 
 @triton.jit
 def block_softmax(z, best, log2_scale, FAST: tl.constexpr):
-    """softmax(z / τ) within blocks, given the best score of each and log2(e)/τ."""
+    """Factors of softmax(z / τ), given log2(e)/τ: weights exp((z − best) / τ), and the inverse of their sum by block."""
     weights = fastmath.exp2((z - best) * log2_scale, FAST)
-    return weights * (1.0 / tl.sum(weights, axis=1)[:, None])
+    return weights, 1.0 / tl.sum(weights, axis=1)[:, None]
 
 
 @triton.jit

@@ -1,4 +1,4 @@
-"""Logarithm and exponential in one instruction each, where the hardware has it.
+"""Logarithm, exponential and conversion in one instruction each, where the hardware has it.
 
 `tl.log2` compiles to a polynomial of some 25 instructions and `tl.exp2` to four that spare subnormal results; NVIDIA's
 special-function unit needs one. The interpreter and AMD know no PTX: there, callers pass FAST=False.
@@ -12,6 +12,12 @@ import triton.language as tl
 def log2_approx(x):
     """log2 of positive float32, subnormals taken for 0; absolute error 2⁻²² near 1."""
     return tl.inline_asm_elementwise("lg2.approx.ftz.f32 $0, $1;", "=f,f", [x], dtype=tl.float32, is_pure=True, pack=1)
+
+
+@triton.jit
+def float_below(bits):
+    """The float32 at or below a uint32: never 2³², to which rounding to the nearest may go."""
+    return tl.inline_asm_elementwise("cvt.rz.f32.u32 $0, $1;", "=f,r", [bits], dtype=tl.float32, is_pure=True, pack=1)
 
 
 @triton.jit

@@ -51,7 +51,8 @@ def _forward_kernel(
     )  # fmt: skip
     best, winner = block_winner(z)
     if RELAXED:
-        y = block_softmax(z, best, log2_scale, FAST) * h
+        weights, normaliser = block_softmax(z, best, log2_scale, FAST)
+        y = weights * normaliser * h
     else:
         silent = tl.where(best == best, 0.0, best)  # a block with NaN is NaN throughout
         y = tl.where(tl.arange(0, z.shape[1])[None, :] == winner, h, silent)
@@ -74,11 +75,12 @@ def _backward_kernel(
         INNER_MULTIPLE, U, SPAN, WIDTH, CONTIGUOUS, NOISE, FAST,
     )  # fmt: skip
     best, winner = block_winner(z)
-    s = block_softmax(z, best, log2_scale, FAST)
+    weights, normaliser = block_softmax(z, best, log2_scale, FAST)
     pull = G * h
-    pull -= tl.sum(s * pull, axis=1)[:, None]
-    passed = s * G if RELAXED else tl.where(tl.arange(0, z.shape[1])[None, :] == winner, G, 0.0)
-    out = passed + s * inverse_temperature * pull
+    pull -= tl.sum(weights * pull, axis=1)[:, None] * normaliser
+    is_winner = tl.arange(0, z.shape[1])[None, :] == winner
+    passed = weights * normaliser * G if RELAXED else tl.where(is_winner, G, 0.0)
+    out = passed + weights * (normaliser * inverse_temperature) * pull
     store(out_ptr, offsets, exists, tl.reshape(out, (INSTANCES, WIDTH)), CONTIGUOUS)
 
 

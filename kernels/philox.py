@@ -24,12 +24,14 @@ LOG2E = tl.constexpr(1.4426950408889634)
 @triton.jit
 def gumbel(bits, FAST: tl.constexpr):
     """Gumbel(0, 1) noise, float32, from uint32; the fast form is shifted by the constant log(log 2)."""
-    v = tl.minimum(bits.to(tl.float32) * 2.0**-32 + 2.0**-33, 1 - 2.0**-24)
-    w = 1.0 - v
-    if FAST:  # E in units of log 2: one multiplication less, and no block sees the shift
+    if FAST:
+        v = fastmath.float_below(bits) * 2.0**-32 + 2.0**-33  # at most 1 − 2⁻²⁴
+        # E in units of log 2: one multiplication less, and no block sees the shift.
         tail = v * (v * (v * (LOG2E / 3) + LOG2E / 2) + LOG2E)
-        return fastmath.log2_approx(tl.where(v < 2.0**-5, tail, -fastmath.log2_approx(w))) * -LN2
+        return fastmath.log2_approx(tl.where(v < 2.0**-5, tail, -fastmath.log2_approx(1.0 - v))) * -LN2
     else:
+        v = tl.minimum(bits.to(tl.float32) * 2.0**-32 + 2.0**-33, 1 - 2.0**-24)
+        w = 1.0 - v
         return -tl.log((v - (1.0 - w)) - tl.log(w))
 
 

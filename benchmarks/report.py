@@ -1,0 +1,72 @@
+"""Write the figures of the README from the recorded results: `python -m benchmarks.report`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+BEGIN, END = "<!-- figures:begin -->", "<!-- figures:end -->"
+
+
+def main() -> int:
+    """Rewrite the part of the README between the two marks."""
+    readme = ROOT / "README.md"
+    readme.write_text(with_figures(readme.read_text(encoding="utf-8")), encoding="utf-8")
+    return 0
+
+
+def with_figures(text: str) -> str:
+    """The README's text with its figures made anew."""
+    head, _, rest = text.partition(BEGIN)
+    _, _, tail = rest.partition(END)
+    return f"{head}{BEGIN}\n{figures()}\n{END}{tail}"
+
+
+def figures() -> str:
+    """Every table, for what has been recorded."""
+    parts = []
+    for name, table in (("static", _static),):
+        path = RESULTS / f"{name}.json"
+        if path.exists():
+            parts.append(table(json.loads(path.read_text())))
+    return "\n\n".join(parts)
+
+
+def _table(header: list[str], rows: list[list[Any]]) -> str:
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    return "\n".join([*lines, *("| " + " | ".join(map(str, row)) + " |" for row in rows)])
+
+
+def _static(record: dict[str, Any]) -> str:
+    competitors = sorted({row["competitors"] for row in record["rows"]})
+    names = {
+        "lwta_forward_sample": "competition, sampled: forward",
+        "lwta_backward_sample": "competition, sampled: backward",
+        "lwta_forward_argmax": "competition, argmax: forward",
+        "lwta_forward_sample_nchw": "the same on NCHW, sampled: forward",
+        "lwta_backward_sample_nchw": "the same on NCHW, sampled: backward",
+        "linear_winners_sample": "linear + competition, sampled: beside the product",
+        "linear_winners_argmax": "linear + competition, argmax: beside the product",
+    }
+    cells = {
+        (row["kernel"], row["competitors"]): row["instructions_per_element"]
+        for row in record["rows"]
+        if row["target"] == "sm_90" and row["dtype"] == "bfloat16"
+    }
+    rows = [[title, *(cells.get((kernel, U), "") for U in competitors)] for kernel, title in names.items()]
+    spills = sum(row["spills"] or 0 for row in record["rows"])
+    versions = record["machine"]
+    return (
+        "Instructions an element, bfloat16, read from machine code for sm_90 (Triton "
+        f"{versions['triton']}; {spills} bytes of spills in all {len(record['rows'])} kernels compiled). On an H200 "
+        "memory is the limit below about 31 instructions for 4 bytes an element (forward) and 46 for 6 (backward).\n\n"
+        + _table(["kernel", *(f"U = {U}" for U in competitors)], rows)
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,73 @@
+"""Train a network on handwritten digits, say in words what its neurons stand for, explain one image.
+
+Needs no download and no GPU: the digits come with scikit-learn, the words from the tiny CLIP of this package.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from lwta import average_logits
+from lwta.cli import digits
+from lwta.dissection import ClipEncoder, Concepts, dissect
+
+LAYERS = ("hidden", "output")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `lwta demo`."""
+    parser.add_argument("--out", type=Path, default=Path("lwta-demo"), help="folder for the results (%(default)s)")
+    parser.add_argument("--competitors", type=int, default=4, help="units in a block, a divisor of 32 (%(default)s)")
+    parser.add_argument("--epochs", type=int, default=30, help="epochs of training (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of training and dissection (%(default)s)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the demo; returns the exit code."""
+    train_set, test_set = digits.load()
+    print(
+        f"1. Training on {len(train_set.labels)} handwritten digits; blocks of {arguments.competitors} units compete."
+    )
+    model = digits.train(train_set, competitors=arguments.competitors, epochs=arguments.epochs, seed=arguments.seed)
+    accuracy = _accuracy(model, test_set)
+    print(f"   Accuracy on {len(test_set.labels)} other digits: {accuracy:.1%} (winners averaged over six draws).\n")
+
+    print("2. Dissecting: which concept does each neuron stand for?")
+    probe = [(key, digits.as_image(image)) for part in (train_set, test_set) for key, image in _keyed(part)]
+    dissection = dissect(
+        model,
+        LAYERS,
+        probe,
+        clip=ClipEncoder("tiny"),
+        concepts=Concepts.tiny(),
+        transform=digits.as_pixels,
+        seed=arguments.seed,
+    )
+    for layer in LAYERS:
+        print(dissection.table(layer, rows=10))
+    named = sum(row.concept == digits.NAMES[row.neuron] for row in dissection.labels("output"))
+    print(f"   Output neurons named after their digit: {named} of 10.\n")
+
+    key, image = probe[-1]
+    print(f"3. Explaining one image, {key}:")
+    print(dissection.explain(image, class_names=digits.NAMES))
+
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    table = arguments.out / "neurons.csv"
+    dissection.to_csv(table)
+    page = dissection.to_report(arguments.out)
+    print(f"\nEvery neuron as a table: {table}\nEvery neuron with its images: {page}  (open it in a browser)")
+    return 0
+
+
+def _keyed(part: digits.Digits) -> zip[tuple[str, torch.Tensor]]:
+    return zip(part.keys, part.images, strict=True)
+
+
+def _accuracy(model: torch.nn.Module, part: digits.Digits) -> float:
+    with torch.inference_mode():
+        predicted = average_logits(model, part.images).argmax(1)
+    return (predicted == part.labels).double().mean().item()
