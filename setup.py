@@ -17,7 +17,7 @@ setup(
     packages=find_packages(include=["lwta", "lwta.*"]),
     package_data={
         "lwta": ["py.typed"],
-        "lwta.dissection": ["tiny/*.json", "tiny/*.md", "tiny/*.safetensors", "templates/*"],
+        "lwta.dissection": ["tiny/*", "templates/*"],
     },
     install_requires=[
         "torch>=2.11",

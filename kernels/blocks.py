@@ -208,7 +208,7 @@ def block_winner(z):
 
 @triton.jit
 def block_softmax(z, best, log2_scale, FAST: tl.constexpr):
-    """Factors of softmax(z / τ), given log2(e)/τ: weights exp((z − best) / τ), and the inverse of their sum by block."""
+    """Factors of softmax(z / τ): weights exp((z − best) / τ), and the inverse of their sum by block."""
     weights = fastmath.exp2((z - best) * log2_scale, FAST)
     return weights, 1.0 / tl.sum(weights, axis=1)[:, None]
 

@@ -16,6 +16,12 @@ from lwta.dissection import ClipEncoder, Concepts, dissect
 
 LAYERS = ("hidden", "output")
 
+STROKES = (
+    *("thin", "thick", "slanted left", "upright", "slanted right"),
+    *("no loop", "one loop", "two loops", "narrow", "wide"),
+)
+"""What the tiny CLIP can say of a digit besides its name."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `lwta demo`."""
@@ -42,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
         LAYERS,
         probe,
         clip=ClipEncoder("tiny"),
-        concepts=Concepts.tiny(),
+        concepts=Concepts((*digits.NAMES, *STROKES)),
         transform=digits.as_pixels,
         seed=arguments.seed,
     )

@@ -1,0 +1,26 @@
+"""What does each neuron stand for? CLIP, probing sets, similarities, explanations, report."""
+
+from lwta.dissection.clip import ClipEncoder
+from lwta.dissection.concepts import Concepts
+from lwta.dissection.dissect import dissect
+from lwta.dissection.embeddings import Embeddings
+from lwta.dissection.explain import Evidence, Explanation, explain
+from lwta.dissection.probe import Probe
+from lwta.dissection.result import Dissection, Label
+from lwta.dissection.similarity import SIMILARITIES, Cos, SoftWPMI
+
+__all__ = [
+    "SIMILARITIES",
+    "ClipEncoder",
+    "Concepts",
+    "Cos",
+    "Dissection",
+    "Embeddings",
+    "Evidence",
+    "Explanation",
+    "Label",
+    "Probe",
+    "SoftWPMI",
+    "dissect",
+    "explain",
+]

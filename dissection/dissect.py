@@ -1,0 +1,106 @@
+"""Dissection: which concept does each neuron stand for?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from lwta.dissection.activations import Pool
+from lwta.dissection.clip import ClipEncoder
+from lwta.dissection.concepts import Concepts
+from lwta.dissection.encoder import Encoder
+from lwta.dissection.hooks import find_layers
+from lwta.dissection.loading import Transform, default_transform
+from lwta.dissection.probe import Probe
+from lwta.dissection.recording import record
+from lwta.dissection.result import Dissection
+from lwta.dissection.similarity import Similarity, find_similarity
+
+
+def dissect(
+    model: nn.Module,
+    layers: str | Iterable[str],
+    probe: Probe | str | Path | Iterable[Any],
+    *,
+    clip: Encoder | str,
+    concepts: Concepts | Sequence[str] | str | Path,
+    similarity: str | Callable[[], Similarity] = "soft_wpmi",
+    pool: Pool = "auto",
+    transform: Transform | None = None,
+    batch_size: int = 64,
+    workers: int = 0,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+    progress: bool = True,
+) -> Dissection:
+    """Name every neuron of some layers by the concept most similar to the images that excite it.
+
+    The network and CLIP see the probe once. A neuron's activation on an image is its output, pooled to one number; in
+    competitive layers it has one only where it won, by the word of the layer itself. Sampled winners are drawn once
+    (DISCOVER, arXiv 2310.04929, section 3.3). The model comes back in the mode and on the device it was in.
+
+    Args:
+        model: any network that takes a batch of images.
+        layers: names as in ``model.named_modules()``, of competitive layers or any others with outputs (N, D),
+            (N, L, D) or (N, D, H, W).
+        probe: a folder or zip archive of images, a dataset, or an iterable of (key, image): see `Probe.of`.
+        clip: an encoder, or the name of one as in `ClipEncoder`.
+        concepts: `Concepts`, names, "imagenet", "imagenet21k", "tiny", or a text file.
+        similarity: a name among `SIMILARITIES`, or what makes an accumulator, such as ``partial(SoftWPMI, top_k=50)``.
+        pool: how positions or tokens become one number: "mean", "max", or "cls", the first token; "auto" is "cls" for
+            tokens of a model with a class token, else "mean".
+        transform: the network's preprocessing, from a PIL image to a tensor; None for timm's models, which carry it.
+        batch_size: images at a time. With another one, sampled winners are other draws.
+        workers: processes that read and preprocess images.
+        seed: of the draws of the winners, at least 0; the same one gives the same result.
+        device: where to compute; None is where the model is.
+        progress: show a bar.
+
+    Raises:
+        ValueError: an unknown layer, similarity or pool, no image or none readable, no concept or one that CLIP has no
+            word for, precomputed embeddings that lack keys of the probe, a missing ``transform``.
+        FileNotFoundError: there is no such folder or file.
+
+    Warns:
+        UserWarning: images were skipped because they cannot be read; they are counted and named.
+
+    Example:
+        >>> from PIL import Image
+        >>> probe = [(colour, Image.new("RGB", (4, 4), colour)) for colour in ("red", "blue")]
+        >>> embeddings = Embeddings(["red", "blue"], torch.eye(2), ["a red thing", "a blue thing"], torch.eye(2))
+        >>> red_or_blue = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), LWTA(3, eval_mode="argmax"))
+        >>> to_tensor = torchvision.transforms.ToTensor()
+        >>> result = dissect(red_or_blue, "2", probe, clip=embeddings, concepts=embeddings.concepts,
+        ...                  transform=to_tensor, progress=False)
+        >>> [(label.neuron, label.concept, label.wins) for label in result.labels("2")]
+        [(0, 'a red thing', 1), (1, None, 0), (2, 'a blue thing', 1)]
+    """
+    probe = Probe.of(probe)
+    encoder = ClipEncoder(clip) if isinstance(clip, str) else clip
+    concepts = Concepts.of(concepts)
+    # whatever can be wrong with the arguments comes to light before the pass over the images
+    find_layers(model, layers)
+    make_similarity = find_similarity(similarity)
+    transform = transform or default_transform(model)
+    text_features = concepts.encode(encoder)
+    if probe.keys is not None:
+        encoder.check_keys(probe.keys)
+    recording = record(
+        model,
+        layers,
+        probe,
+        clip=encoder,
+        transform=transform,
+        pool=pool,
+        batch_size=batch_size,
+        workers=workers,
+        seed=seed,
+        device=device,
+        progress=progress,
+    )
+    scores = recording.scores(make_similarity, text_features)
+    return Dissection(model, transform, probe, encoder, recording, concepts, make_similarity().name, scores)

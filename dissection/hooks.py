@@ -1,0 +1,131 @@
+"""Listening to layers while a network runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lwta import Competition, Winners
+from lwta.dissection.activations import Activations, Pool, pool_dense, pool_winners, resolve_pool
+from lwta.dissection.words import did_you_mean
+
+
+class Tap:
+    """Keeps what one layer gave at the last forward, pooled."""
+
+    def __init__(self, name: str, pool: Pool, class_token: bool) -> None:
+        self.name = name
+        self.pool = pool
+        """Once the layer ran, what "auto" stands for."""
+        self.axis = -1
+        """Once the layer ran, the axis of the neurons in its output."""
+        self._class_token = class_token
+        self._outputs: list[Activations] = []
+
+    def on_winners(self, layer: Competition, winners: Winners) -> None:
+        """Hook of a competitive layer."""
+        ndim = winners.values.ndim
+        self.axis = layer.dim if layer.dim is not None else _unit_axis(ndim)
+        self.pool = resolve_pool(self.pool, ndim, self._class_token)
+        self._outputs.append(pool_winners(winners, self.pool))
+
+    def on_output(self, layer: nn.Module, inputs: object, output: object) -> None:
+        """Forward hook of any other layer."""
+        if not isinstance(output, Tensor) or output.ndim not in (2, 3, 4):
+            seen = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+            raise TypeError(
+                f"layer {self.name!r} must give a tensor of 2, 3 or 4 dimensions to be dissected, not {seen}"
+            )
+        self.axis = _unit_axis(output.ndim)
+        self.pool = resolve_pool(self.pool, output.ndim, self._class_token)
+        self._outputs.append(pool_dense(output, self.pool))
+
+    def take(self, keys: Sequence[str]) -> Activations:
+        """What the layer gave on the images with these keys.
+
+        Raises:
+            ValueError: the layer ran never or more than once, or on another number of images, or gave NaN or infinity.
+        """
+        outputs, self._outputs = self._outputs, []
+        if len(outputs) != 1:
+            raise ValueError(
+                f"layer {self.name!r} ran {len(outputs)} times in one forward of the network, but must run once; "
+                "lwta.convert gives each call of a shared activation a layer of its own"
+            )
+        activations = outputs[0]
+        dense = activations.dense()
+        if len(dense) != len(keys):
+            raise ValueError(f"layer {self.name!r} gave {len(dense)} rows for {len(keys)} images")
+        bad = (~torch.isfinite(dense)).any(1).nonzero()
+        if len(bad):
+            raise ValueError(f"layer {self.name!r} gave a value that is not finite on image {keys[int(bad[0])]!r}")
+        return activations
+
+
+def _unit_axis(ndim: int) -> int:
+    """Of the neurons: (N, D, H, W), else the last."""
+    return 1 if ndim == 4 else -1
+
+
+def find_layers(model: nn.Module, layers: str | Iterable[str]) -> dict[str, nn.Module]:
+    """The modules of these names, as in ``model.named_modules()``.
+
+    Raises:
+        ValueError: there is none of that name; close matches are given.
+    """
+    names = [layers] if isinstance(layers, str) else list(layers)
+    if not names:
+        raise ValueError("layers must name at least one layer, got none")
+    modules = {name: module for name, module in model.named_modules() if name}
+    for name in names:
+        if name not in modules:
+            hint = did_you_mean(name, modules) or f"; the model has {', '.join(list(modules)[:10])}, …"
+            raise ValueError(f"layers must be names of modules of the model, {name!r} is none{hint}")
+    return {name: modules[name] for name in names}
+
+
+@contextmanager
+def tapped(model: nn.Module, layers: str | Iterable[str], pool: Pool) -> Iterator[list[Tap]]:
+    """While the context lasts, each of the layers has a `Tap` on it."""
+    class_token = any(name.split(".")[-1] in ("cls_token", "class_token") for name, _ in model.named_parameters())
+    taps = []
+    with ExitStack() as stack:
+        for name, module in find_layers(model, layers).items():
+            tap = Tap(name, pool, class_token)
+            if isinstance(module, Competition):
+                handle = module.register_winners_hook(tap.on_winners)
+            else:
+                handle = module.register_forward_hook(tap.on_output)
+            stack.callback(handle.remove)
+            taps.append(tap)
+        yield taps
+
+
+@contextmanager
+def evaluating(model: nn.Module, device: torch.device | str | None = None) -> Iterator[torch.device]:
+    """The model in eval mode and on the device (None: where it is); afterwards every module is as it was."""
+    home = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
+    place = home if device is None else torch.device(device)
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        if place != home:
+            model.to(place)
+        yield place
+    finally:
+        for module in training:
+            module.training = True
+        if place != home:
+            model.to(home)
+
+
+@contextmanager
+def seeded(seed: int, part: int, device: torch.device) -> Iterator[None]:
+    """Random numbers that depend on nothing but the two numbers; afterwards the generators are as they were."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(int(np.random.SeedSequence([seed, part]).generate_state(1, np.uint64)[0] >> 1))
+        yield

@@ -1,0 +1,35 @@
+"""How similar a neuron's activations are to a concept, over the images of the probe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from lwta.dissection.similarity.base import Shard, Similarity
+from lwta.dissection.similarity.cos import Cos
+from lwta.dissection.similarity.soft_wpmi import SoftWPMI
+
+SIMILARITIES: dict[str, Callable[[], Similarity]] = {Cos.name: Cos, SoftWPMI.name: SoftWPMI}
+"""By the names that `dissect` and `Dissection.relabel` take."""
+
+__all__ = ["SIMILARITIES", "Cos", "Shard", "Similarity", "SoftWPMI", "find_similarity"]
+
+
+def find_similarity(similarity: str | Callable[[], Similarity]) -> Callable[[], Similarity]:
+    """What makes a fresh accumulator of the similarity.
+
+    Args:
+        similarity: a name among `SIMILARITIES`, for the published parameters, or any callable that makes one, such as
+            ``partial(SoftWPMI, top_k=50)``.
+
+    Raises:
+        ValueError: there is no similarity of that name.
+
+    Example:
+        >>> find_similarity("cos")() # doctest: +ELLIPSIS
+        <lwta.dissection.similarity.cos.Cos object at ...>
+    """
+    if not isinstance(similarity, str):
+        return similarity
+    if similarity not in SIMILARITIES:
+        raise ValueError(f"similarity must be one of {', '.join(map(repr, SIMILARITIES))}, got {similarity!r}")
+    return SIMILARITIES[similarity]

@@ -1,0 +1,53 @@
+"""What every similarity is: an accumulator over shards of images."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+from typing_extensions import Self
+
+from lwta.dissection.activations import Activations
+
+
+class Shard(NamedTuple):
+    """What one layer made of some images of the probe, beside what CLIP made of them."""
+
+    ranks: Tensor
+    """(n,) int64: place of each image's key among all keys of the probe in sorted order; ties are broken by it."""
+
+    features: Tensor
+    """(n, d) float32: normalised CLIP image embeddings."""
+
+    activations: Activations
+    """Of D neurons on the n images."""
+
+
+class Similarity(Protocol):
+    """Similarity of every neuron with every concept over the probe, summed up shard by shard.
+
+    The scores do not depend, not by a bit, on how the images are cut into shards, in which order the shards come, or
+    which of them were merged first. Matrices of images by neurons or images by concepts are never formed.
+    """
+
+    @property
+    def name(self) -> str:
+        """By which users ask for it."""
+        ...
+
+    def update(self, shard: Shard) -> None:
+        """Take in a shard. Every image of the probe comes once."""
+
+    def merge(self, other: Self) -> None:
+        """Take in all that ``other`` took in."""
+
+    def finalize(self, text_features: Tensor) -> Tensor:
+        """Scores against M concepts; shards may follow, and other concepts.
+
+        Args:
+            text_features: (M, d) float32 normalised CLIP text embeddings.
+
+        Returns:
+            (D, M) float32, higher is more similar; NaN for a neuron that never answered, which has no label.
+        """
+        ...

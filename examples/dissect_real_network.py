@@ -1,0 +1,61 @@
+"""Dissect a trained LWTA network on real photographs, with CLIP embeddings that were computed before.
+
+Writes a CSV of the neurons of each layer and prints the ten output neurons:
+
+    python examples/dissect_real_network.py --checkpoint lwta-wrn34-cifar10.pt --images caltech101-val.zip \
+        --embeddings caltech101-val-clip-vit-b-32.npz --out results
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+from torchvision.transforms import v2
+from wide_resnet import CIFAR10, load_wide_resnet
+
+from lwta.dissection import ClipEncoder, Concepts, Dissection, dissect
+
+LAYERS = ("fc", "lwta")
+
+
+def dissect_network(checkpoint: Path, images: Path, embeddings: Path, *, seed: int = 0) -> Dissection:
+    """The output neurons and the last competition of the WideResNet on the photographs, shrunk to its 32×32 pixels."""
+    clip = ClipEncoder.from_embeddings(embeddings)
+    to_input = v2.Compose(
+        [v2.PILToTensor(), v2.Resize((32, 32), antialias=True), v2.ToDtype(torch.float32, scale=True)]
+    )
+    return dissect(
+        load_wide_resnet(checkpoint),
+        LAYERS,
+        images,
+        clip=clip,
+        concepts=Concepts(clip.concepts, source=embeddings.name),
+        similarity="soft_wpmi",
+        transform=to_input,
+        seed=seed,
+    )
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", type=Path, required=True, help="WideResNet-34-1 with LWTA, trained on CIFAR-10")
+    parser.add_argument("--images", type=Path, required=True, help="zip archive or folder of photographs")
+    parser.add_argument("--embeddings", type=Path, required=True, help="NPZ of CLIP embeddings of these photographs")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the CSVs")
+    parser.add_argument("--seed", type=int, default=0, help="of the draw of the winners")
+    arguments = parser.parse_args()
+
+    result = dissect_network(arguments.checkpoint, arguments.images, arguments.embeddings, seed=arguments.seed)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for layer in result.layers:
+        result.to_csv(arguments.out / f"{layer}.csv", layer)
+    for name, label in zip(CIFAR10, result.labels("fc", runner_ups=3), strict=True):
+        others = ", ".join(concept for concept, _ in label.runner_ups)
+        print(f"{name:10}  {label.concept}  (then {others})")
+
+
+if __name__ == "__main__":
+    main()

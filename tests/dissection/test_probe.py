@@ -1,0 +1,185 @@
+"""Probing sets of every kind, whole and broken."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from fakes import to_tensor
+from PIL import Image
+
+from lwta.dissection import Probe
+from lwta.dissection.loading import Batch, batches, default_transform
+
+
+def png(colour: str, mode: str = "RGB") -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (4, 4), colour).convert(mode).save(file, "PNG")
+    return file.getvalue()
+
+
+FILES = {
+    "red/b.png": png("red"),
+    "red/a.PNG": png("red", "L"),
+    "blue/deep/c.png": png("blue", "P"),
+    "top.png": png("white"),
+    "red/broken.png": png("red")[:40],
+    "red/empty.jpg": b"",
+    "notes.txt": b"no image",
+}
+READABLE = ["blue/deep/c.png", "red/a.PNG", "red/b.png", "top.png"]
+BROKEN = ["red/broken.png", "red/empty.jpg"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name, data in FILES.items():
+        path = tmp_path / "images" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return tmp_path / "images"
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    with zipfile.ZipFile(tmp_path / "images.zip", "w") as file:
+        for name, data in FILES.items():
+            file.writestr(name, data)
+        file.writestr("folder.png/", b"")
+    return tmp_path / "images.zip"
+
+
+def read(probe: Probe, workers: int = 0) -> Batch:
+    """Everything in one batch, put together of small ones."""
+    parts = list(batches(probe, to_tensor, None, 2, workers))
+    inputs = [part.inputs for part in parts if part.inputs is not None]
+    return Batch(
+        [key for part in parts for key in part.keys],
+        [label for part in parts for label in part.labels],
+        torch.cat(inputs),
+        None,
+        [image for part in parts for image in part.skipped],
+    )
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("kind", ["folder", "archive"])
+def test_files(kind: str, workers: int, request: pytest.FixtureRequest) -> None:
+    probe = Probe.of(str(request.getfixturevalue(kind)))
+    assert probe.keys == sorted(READABLE + BROKEN)
+    everything = read(probe, workers)
+    assert everything.keys == READABLE
+    assert everything.labels == ["deep", "red", "red", None]
+    assert everything.inputs is not None
+    assert everything.inputs[2, :, 0, 0].tolist() == [1, 0, 0]
+    assert everything.inputs.shape == (4, 3, 4, 4)  # RGB, whatever the files hold
+    assert [image.key for image in everything.skipped] == BROKEN
+    assert all(image.problem for image in everything.skipped)
+    assert [key for key, _ in probe.images(["red/b.png", "red/broken.png"])] == ["red/b.png"]
+
+
+def test_names_in_an_archive_are_not_paths(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "images.zip", "w") as file:
+        file.writestr("../../outside.png", png("red"))
+        file.writestr("/etc/absolute.png", png("red"))
+    assert read(Probe.of(tmp_path / "images.zip")).keys == ["../../outside.png", "/etc/absolute.png"]
+    assert [path.name for path in tmp_path.iterdir()] == ["images.zip"]
+
+
+def test_a_damaged_entry_is_skipped(archive: Path) -> None:
+    data = bytearray(archive.read_bytes())
+    place = data.find(FILES["red/b.png"])  # stored, not compressed
+    data[place + 20] ^= 255
+    archive.write_bytes(data)
+    assert [image.key for image in read(Probe.of(archive)).skipped] == ["red/b.png", *BROKEN]
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_repeated_names_in_an_archive(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "images.zip", "w") as file:
+        file.writestr("a.png", png("red"))
+        file.writestr("a.png", png("blue"))
+    with pytest.raises(ValueError, match=r"hold every key once; .*images\.zip repeats 'a\.png'"):
+        Probe.of(tmp_path / "images.zip")
+
+
+class Colours:
+    """Like a torchvision dataset."""
+
+    classes = ("white", "black")
+
+    def __init__(self, count: int, item: Any = None) -> None:
+        self.count, self.item = count, item
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Any:
+        if index == 3:
+            raise OSError("disk on fire")
+        return self.item or (Image.new("L", (4, 4), 255), index % 2)
+
+
+def test_a_dataset() -> None:
+    everything = read(Probe.of(Colours(12)))
+    assert everything.keys[:4] == ["00", "01", "02", "04"]
+    assert everything.labels[:4] == ["white", "black", "white", "white"]
+    assert everything.skipped == [("03", "disk on fire")]
+
+
+def test_a_dataset_of_images_alone() -> None:
+    everything = read(Probe.of(Colours(2, Image.new("RGB", (4, 4)))))
+    assert everything.keys == ["0", "1"]
+    assert everything.labels == [None, None]
+
+
+def pairs() -> Iterator[tuple[str, Image.Image]]:
+    for colour in ("red", "green", "blue"):
+        yield colour, Image.new("RGB", (4, 4), colour)
+
+
+def test_pairs() -> None:
+    listed, streamed = Probe.of(list(pairs())), Probe.of(pairs())
+    assert listed.keys == ["red", "green", "blue"]
+    assert streamed.keys is None
+    assert read(listed, workers=1).keys == read(streamed, workers=2).keys == ["red", "green", "blue"]
+    assert [key for key, _ in listed.images(["blue"])] == ["blue"]
+    assert list(streamed.images(["blue"])) == []
+
+
+def test_what_is_no_probe(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="there is no"):
+        Probe.of(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="at least one image"):
+        Probe.of(tmp_path)
+    (tmp_path / "file.zip").write_text("not an archive")
+    with pytest.raises(ValueError, match="neither"):
+        Probe.of(tmp_path / "file.zip")
+    with pytest.raises(TypeError, match="got int"):
+        Probe.of(3)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="repeats 'red'"):
+        Probe.of([*pairs(), *pairs()][:4])
+    with pytest.raises(TypeError, match="must yield PIL images, but '0' is of type Tensor"):
+        read(Probe.of(Colours(2, (torch.zeros(3, 4, 4), 0))))
+    with pytest.raises(TypeError, match=r"pairs of a key \(str\) and an image, got int"):
+        read(Probe.of(iter([1, 2])))
+
+
+def test_images_of_different_shapes_after_the_transform() -> None:
+    images = [("a", Image.new("RGB", (4, 4))), ("b", Image.new("RGB", (5, 4)))]
+    with pytest.raises(ValueError, match="transform must turn every image into a tensor of one shape, got"):
+        read(Probe.of(images))
+
+
+def test_default_transform_is_that_of_timm() -> None:
+    import timm
+
+    model = timm.create_model("test_vit.r160_in1k")
+    assert default_transform(model)(Image.new("RGB", (200, 300))).shape == (3, 160, 160)
+    with pytest.raises(ValueError, match="transform must be given, since Linear has no pretrained_cfg"):
+        default_transform(torch.nn.Linear(2, 2))
