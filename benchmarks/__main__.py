@@ -7,6 +7,7 @@ import importlib
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from benchmarks.machine import describe
 
@@ -24,9 +25,14 @@ def main() -> int:
         print("  ".join(f"{name}={value}" for name, value in row.items()))
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        record = {"suite": arguments.suite, "machine": describe(), "rows": rows}
-        arguments.json.write_text(json.dumps(record, indent=1) + "\n")
+        arguments.json.write_text(_dump(arguments.suite, rows), encoding="utf-8")
     return 0
+
+
+def _dump(suite: str, rows: list[dict[str, Any]]) -> str:
+    """JSON with a line for each row, so that a change of one figure shows as one line."""
+    head = json.dumps({"suite": suite, "machine": describe()}, indent=1)[:-2]
+    return head + ',\n "rows": [\n  ' + ",\n  ".join(map(json.dumps, rows)) + "\n ]\n}\n"
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,11 @@ def test_a_checkpoint_equals_open_clip(small: str, monkeypatch: pytest.MonkeyPat
     assert_unit(texts, (3, 16))
     torch.testing.assert_close(features, model.encode_image(batch, normalize=True))
     torch.testing.assert_close(texts, model.encode_text(tokenizer(words), normalize=True))
+
+
+def test_open_clip_is_loaded_only_when_it_is_needed() -> None:
+    code = "import sys, lwta, lwta.dissection; sys.exit('open_clip' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_fingerprint_follows_the_weights(small: str, tmp_path: Path) -> None:
