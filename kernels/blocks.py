@@ -97,6 +97,7 @@ def fast_math(x: Tensor) -> bool:
 
 @triton.jit
 def tile(
+    program,
     instances,
     inner_multiples,
     INNER_MULTIPLE: tl.constexpr,
@@ -106,15 +107,14 @@ def tile(
     CONTIGUOUS: tl.constexpr,
     BIG: tl.constexpr,
 ):
-    """This program's instances (INSTANCES,), their element offsets and which of them exist, for `load` and `store`.
+    """A program's instances (INSTANCES,), their element offsets and which of them exist, for `load` and `store`.
 
     The last axis of the offsets is the one along which memory is contiguous: INSTANCES × WIDTH where units are,
     WIDTH × INSTANCES where positions are, so that a thread takes neighbours and holds whole blocks.
     """
-    pid = tl.program_id(0)
     if BIG:
-        pid = pid.to(tl.int64)
-    instance = pid * INSTANCES + tl.arange(0, INSTANCES)
+        program = program.to(tl.int64)
+    instance = program * INSTANCES + tl.arange(0, INSTANCES)
     unit = tl.arange(0, WIDTH)
     if CONTIGUOUS:
         offsets = instance[:, None] * SPAN + unit[None, :]

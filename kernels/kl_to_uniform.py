@@ -37,7 +37,7 @@ def _forward_kernel(
     INSTANCES: tl.constexpr, CONTIGUOUS: tl.constexpr, BIG: tl.constexpr,
 ):  # fmt: skip
     instance, offsets, exists = tile(
-        instances, inner_multiples, INNER_MULTIPLE, SPAN, WIDTH, INSTANCES, CONTIGUOUS, BIG
+        tl.program_id(0), instances, inner_multiples, INNER_MULTIPLE, SPAN, WIDTH, INSTANCES, CONTIGUOUS, BIG
     )
     _, z = load_scores(
         x_ptr, x_ptr, instance, offsets, exists, units, inner_multiples,
@@ -56,7 +56,7 @@ def _backward_kernel(
     INSTANCES: tl.constexpr, CONTIGUOUS: tl.constexpr, BIG: tl.constexpr,
 ):  # fmt: skip
     instance, offsets, exists = tile(
-        instances, inner_multiples, INNER_MULTIPLE, SPAN, WIDTH, INSTANCES, CONTIGUOUS, BIG
+        tl.program_id(0), instances, inner_multiples, INNER_MULTIPLE, SPAN, WIDTH, INSTANCES, CONTIGUOUS, BIG
     )
     _, z = load_scores(
         x_ptr, x_ptr, instance, offsets, exists, units, inner_multiples,

@@ -43,7 +43,7 @@ def _forward_kernel(
     NOISE: tl.constexpr, RELAXED: tl.constexpr, FAST: tl.constexpr,
 ):  # fmt: skip
     instance, offsets, exists = tile(
-        instances, inner_multiples, INNER_MULTIPLE, SPAN, WIDTH, INSTANCES, CONTIGUOUS, BIG
+        tl.program_id(0), instances, inner_multiples, INNER_MULTIPLE, SPAN, WIDTH, INSTANCES, CONTIGUOUS, BIG
     )
     h, z = load_scores(
         x_ptr, seed_ptr, instance, offsets, exists, units, inner_multiples,
@@ -67,7 +67,7 @@ def _backward_kernel(
     NOISE: tl.constexpr, RELAXED: tl.constexpr, FAST: tl.constexpr,
 ):  # fmt: skip
     instance, offsets, exists = tile(
-        instances, inner_multiples, INNER_MULTIPLE, SPAN, WIDTH, INSTANCES, CONTIGUOUS, BIG
+        tl.program_id(0), instances, inner_multiples, INNER_MULTIPLE, SPAN, WIDTH, INSTANCES, CONTIGUOUS, BIG
     )
     G = by_block(load(grad_ptr, offsets, exists, CONTIGUOUS), U, SPAN, WIDTH)
     h, z = load_scores(

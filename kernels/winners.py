@@ -26,7 +26,7 @@ def _forward_kernel(
     NOISE: tl.constexpr, FAST: tl.constexpr,
 ):  # fmt: skip
     instance, offsets, exists = tile(
-        instances, inner_multiples, INNER_MULTIPLE, SPAN, WIDTH, INSTANCES, CONTIGUOUS, BIG
+        tl.program_id(0), instances, inner_multiples, INNER_MULTIPLE, SPAN, WIDTH, INSTANCES, CONTIGUOUS, BIG
     )
     h, z = load_scores(
         x_ptr, seed_ptr, instance, offsets, exists, units, inner_multiples,
