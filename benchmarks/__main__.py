@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.machine import describe
 
-SUITES = ("static",)
+SUITES = ("kernels", "static")
 
 
 def main() -> int:
