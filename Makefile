@@ -1,9 +1,9 @@
-# Everything a newcomer needs, each target alone on a fresh machine: make demo, make test.
+# Everything a newcomer needs, each target alone on a fresh machine: make demo, make test, make bench.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint bench gpu clean
 
 demo: $(VENV)/.demo-installed
 	$(BIN)/lwta demo
@@ -15,6 +15,17 @@ lint: $(VENV)/.test-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p lwta
+
+# Every suite, recorded under benchmarks/results, and the figures of the README made anew.
+bench: $(VENV)/.test-installed
+	$(BIN)/python -m benchmarks kernels --json benchmarks/results/kernels-$(shell $(BIN)/python -c 'import torch; print("gpu" if torch.cuda.is_available() else "cpu")' 2>/dev/null).json
+	$(BIN)/python -m benchmarks static --json benchmarks/results/static.json
+	$(BIN)/python -m benchmarks.report
+
+# On a machine with a GPU and PyTorch: correctness first, then times, in one go. PYTHON names its interpreter.
+gpu:
+	$(PYTHON) -m pytest tests/kernels -q
+	$(PYTHON) -m benchmarks kernels --json benchmarks/results/kernels-gpu.json
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info lwta-demo

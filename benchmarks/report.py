@@ -29,7 +29,7 @@ def with_figures(text: str) -> str:
 def figures() -> str:
     """Every table, for what has been recorded."""
     parts = []
-    for name, table in (("static", _static),):
+    for name, table in (("kernels-gpu", _kernels), ("kernels-cpu", _kernels), ("static", _static)):
         path = RESULTS / f"{name}.json"
         if path.exists():
             parts.append(table(json.loads(path.read_text())))
@@ -39,6 +39,38 @@ def figures() -> str:
 def _table(header: list[str], rows: list[list[Any]]) -> str:
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     return "\n".join([*lines, *("| " + " | ".join(map(str, row)) + " |" for row in rows)])
+
+
+def _kernels(record: dict[str, Any]) -> str:
+    machine = record["machine"]
+    where = machine["gpu"] or f"{machine['cpu']}, {machine['cores']} cores"
+    parts = [f"Milliseconds (median) on {where}, PyTorch {machine['torch']}, Triton {machine['triton']}."]
+    titles = {
+        ("lwta", "both"): "Competition, forward and backward; in brackets MB kept for backward",
+        ("mlp", "training"): "Perceptron of a transformer block, training step; in brackets MB kept for backward",
+        ("mlp", "inference"): "The same, inference",
+        ("winners_linear", "forward"): "Linear layer fed by winners",
+    }
+    for (operation, direction), title in titles.items():
+        rows = [row for row in record["rows"] if (row["operation"], row["direction"]) == (operation, direction)]
+        size = max((row["size"] for row in rows), default=None)
+        rows = [row for row in rows if row["size"] == size]
+        if rows:
+            parts.append(f"{title}, {'×'.join(map(str, size))}, {rows[0]['dtype']}:\n\n{_by_provider(rows)}")
+    return "\n\n".join(parts)
+
+
+def _by_provider(rows: list[dict[str, Any]]) -> str:
+    competitors = sorted({row["competitors"] for row in rows})
+    cells = {(row["provider"], row["competitors"]): _cell(row) for row in rows}
+    providers = dict.fromkeys(row["provider"] for row in rows)
+    body = [[provider, *(cells.get((provider, U), "") for U in competitors)] for provider in providers]
+    return _table(["", *(f"U = {U}" for U in competitors)], body)
+
+
+def _cell(row: dict[str, Any]) -> str:
+    kept = f" ({row['saved_bytes'] / 1e6:.0f})" if row["saved_bytes"] else ""
+    return f"{row['median_s'] * 1e3:.3g}{kept}"
 
 
 def _static(record: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import zipfile
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -28,7 +29,7 @@ class Sample(NamedTuple):
     """Why there is no image."""
 
 
-class Probe(Dataset[Sample]):
+class Probe(Dataset[Sample], ABC):
     """A torch dataset of `Sample`, each image under a key of its own. Make one with `Probe.of`."""
 
     name: str
@@ -69,9 +70,9 @@ class Probe(Dataset[Sample]):
             f"got {type(source).__name__}"
         )
 
+    @abstractmethod
     def images(self, keys: Iterable[str]) -> Iterator[tuple[str, Image.Image]]:
         """The images of those of the keys that can be read again, in any order."""
-        raise NotImplementedError
 
 
 class _IndexedProbe(Probe):
@@ -79,8 +80,9 @@ class _IndexedProbe(Probe):
 
     keys: Sequence[str]
 
+    @abstractmethod
     def _read(self, index: int) -> Sample:
-        raise NotImplementedError
+        """The image of the key at this place, or the reason why there is none."""
 
     def __len__(self) -> int:
         return len(self.keys)

@@ -1,0 +1,35 @@
+"""The examples of the README run as they stand, on stand-ins for what a reader brings along."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+README = Path(__file__).resolve().parents[1] / "README.md"
+
+
+@pytest.mark.slow
+def test_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("photos").mkdir()
+    rng = np.random.default_rng(0)
+    for name in ("ship", "truck", "deer"):
+        Image.fromarray(rng.integers(0, 255, (60, 80, 3), dtype=np.uint8)).save(f"photos/{name}.jpg")
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == 3
+    names: dict[str, Any] = {}
+    for block in blocks:
+        offline = block.replace('"ViT-B-16/openai"', '"tiny"').replace("Concepts.imagenet()", "Concepts.tiny()")
+        exec(offline, names)
+    assert Path("neurons.csv").read_text().startswith("layer,neuron,concept,score,wins")
+    assert Path("report/index.html").exists()
+    assert "blocks.11.mlp.act" in capsys.readouterr().out
+
+
+def test_figures_are_those_recorded() -> None:
+    report = pytest.importorskip("benchmarks.report", reason="needs a checkout")
+    text = README.read_text(encoding="utf-8")
+    assert report.with_figures(text) == text
