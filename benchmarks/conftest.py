@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import statistics
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -19,8 +20,6 @@ ROUNDS, WARMUPS = (30, 5) if CUDA else (5, 2)
 
 def _timed(run: Callable[[], Any]) -> list[float]:
     """Seconds of each round, by device events on a GPU."""
-    import time
-
     times = []
     for turn in range(WARMUPS + ROUNDS):
         if CUDA:

@@ -90,6 +90,12 @@ def like(tensor: Tensor, x: Tensor) -> Tensor:
     return tensor if tensor.stride() == x.stride() else torch.empty_like(x).copy_(tensor)
 
 
+def competitor_group(competitors: int) -> int:
+    """Competitors that a kernel with a product takes at a time: a power of two, at most 8, and for even U a divisor."""
+    power = competitors & -competitors if competitors % 2 == 0 else triton.next_power_of_2(competitors)
+    return min(power, 8)
+
+
 def fast_math(x: Tensor) -> bool:
     """Whether kernels on this tensor may use NVIDIA's special-function instructions: `fastmath`."""
     return x.is_cuda and torch.version.cuda is not None

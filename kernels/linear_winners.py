@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lwta.kernels import philox, reference
-from lwta.kernels.blocks import fast_math, maximum_or_nan
+from lwta.kernels.blocks import competitor_group, fast_math, maximum_or_nan
 from lwta.kernels.winners import index_dtype, winners
 
 
@@ -130,7 +130,7 @@ class _Tile(NamedTuple):
 
 def _tile(competitors: int, rows: int, element_size: int) -> _Tile:
     """128 × 256 of the product where all competitors fit at once, else 128 × 128; what was tried is in NOTES.md."""
-    group = min(competitors & -competitors, 8) if competitors % 2 == 0 else min(triton.next_power_of_2(competitors), 8)
+    group = competitor_group(competitors)
     if element_size > 2:
         return _Tile(group, 32, max(32 // group, 4), 32, 4, 2)
     columns = 256 if group == competitors else 128

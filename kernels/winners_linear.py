@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lwta.kernels import reference
+from lwta.kernels.blocks import competitor_group
 
 GATHER_ROWS_GPU, GATHER_COMPETITORS_GPU, GATHER_ROWS_CPU = 8, 16, 64
 
@@ -92,9 +93,7 @@ def launch_expand(value: Tensor, index: Tensor, weight: Tensor, bias: Tensor | N
     rows = value.numel() // blocks
     y = value.new_empty((*value.shape[:-1], outputs))
     if rows:
-        group = (
-            min(competitors & -competitors, 8) if competitors % 2 == 0 else min(triton.next_power_of_2(competitors), 8)
-        )
+        group = competitor_group(competitors)
         small = value.element_size() > 2
         height, width, depth = (32, 32, 32) if small else (128 if rows > 64 else 64, 128, 64)
         grid = (triton.cdiv(rows, height) * triton.cdiv(outputs, width),)
