@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count, islice
+from math import ceil
 from typing import NamedTuple
 
 import torch
@@ -11,7 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from lwta.dissection.probe import Probe, Sample, StreamProbe
+from lwta.dissection.probe import Probe, Sample
 
 Transform = Callable[[Image.Image], Tensor]
 
@@ -67,17 +69,37 @@ def _stacked(name: str, transform: Transform | None, images: Sequence[Image.Imag
 
 
 def batches(
-    probe: Probe, transform: Transform, clip_transform: Transform | None, batch_size: int, workers: int
-) -> Iterator[Batch]:
-    """Batches of at most ``batch_size`` images, in the order of the probe."""
-    loader = DataLoader(
-        probe,
-        batch_size=batch_size,
-        num_workers=0 if isinstance(probe, StreamProbe) else workers,  # every worker would read all the pairs
-        collate_fn=Collate(transform, clip_transform),
-        generator=torch.Generator(),  # else the loader draws its seed from the global generator
-    )
-    yield from loader
+    probe: Probe,
+    transform: Transform,
+    clip_transform: Transform | None,
+    batch_size: int,
+    workers: int,
+    only: Collection[int] | None = None,
+) -> Iterator[tuple[int, Batch]]:
+    """Number and content of batches of ``batch_size`` images, the last may have fewer, in the order of the probe.
+
+    Of the numbers in ``only`` alone, if it is not None; a stream is passed over to get at them.
+    """
+    collate = Collate(transform, clip_transform)
+    if probe.keys is None:
+        stream = iter(probe)
+        for number in count():
+            samples = list(islice(stream, batch_size))
+            if not samples:
+                return
+            if only is None or number in only:
+                yield number, collate(samples)
+    else:
+        every = range(len(probe.keys))
+        numbers = range(ceil(len(every) / batch_size)) if only is None else sorted(only)
+        loader = DataLoader(
+            probe,
+            batch_sampler=[list(every[number * batch_size : (number + 1) * batch_size]) for number in numbers],
+            num_workers=workers,
+            collate_fn=collate,
+            generator=torch.Generator(),  # else the loader draws its seed from the global generator
+        )
+        yield from zip(numbers, loader, strict=True)
 
 
 def default_transform(model: nn.Module) -> Transform:

@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from lwta.dissection.activations import Activations, Pool
 from lwta.dissection.encoder import Encoder
-from lwta.dissection.hooks import evaluating, seeded, tapped
-from lwta.dissection.loading import Batch, Skipped, Transform, batches
+from lwta.dissection.encoding import Encoded, encode
+from lwta.dissection.loading import Skipped, Transform
 from lwta.dissection.probe import Probe
 from lwta.dissection.similarity import Shard, Similarity
 from lwta.dissection.similarity.top import NONE, largest, pack, unpack
@@ -116,30 +116,31 @@ def record(
     progress: bool,
 ) -> Recording:
     """Run network and CLIP once over the probe. Arguments as in `dissect`."""
-    read: list[Batch] = []
-    features: list[Tensor] = []
-    with evaluating(model, device) as place, tapped(model, layers, pool) as taps, torch.inference_mode():
-        clip.to(place)
-        activations: dict[str, list[Activations]] = {tap.name: [] for tap in taps}
-        total = None if probe.keys is None else len(probe.keys)
-        with tqdm(total=total, desc="dissecting", unit=" images", disable=not progress) as bar:
-            for number, batch in enumerate(batches(probe, transform, clip.preprocess, batch_size, workers)):
-                if batch.inputs is not None:
-                    with seeded(seed, number, place):
-                        model(batch.inputs.to(place, non_blocking=True))
-                    for tap in taps:
-                        activations[tap.name].append(tap.take(batch.keys))
-                    features.append(clip.encode_images(batch.keys, batch.clip_inputs))
-                read.append(batch._replace(inputs=None, clip_inputs=None))
-                bar.update(len(batch.keys) + len(batch.skipped))
-    keys = [key for batch in read for key in batch.keys]
+    read: list[Encoded] = []
+    total = None if probe.keys is None else len(probe.keys)
+    with tqdm(total=total, desc="dissecting", unit=" images", disable=not progress) as bar:
+        for batch in encode(
+            model,
+            layers,
+            probe,
+            clip=clip,
+            transform=transform,
+            pool=pool,
+            batch_size=batch_size,
+            workers=workers,
+            seed=seed,
+            device=device,
+        ):
+            read.append(batch)
+            bar.update(len(batch.keys) + len(batch.skipped))
     skipped = [image for batch in read for image in batch.skipped]
-    _tell_skipped(probe.name, len(keys), skipped)
+    _tell_skipped(probe.name, sum(len(batch.keys) for batch in read), skipped)
+    read = [batch for batch in read if batch.keys]
     return Recording(
-        keys=keys,
+        keys=[key for batch in read for key in batch.keys],
         labels=[label for batch in read for label in batch.labels],
-        features=torch.cat(features),
-        layers=activations,
+        features=torch.cat([batch.features for batch in read]),
+        layers={name: [batch.activations[name] for batch in read] for name in read[0].activations},
         skipped=skipped,
         pool=pool,
     )

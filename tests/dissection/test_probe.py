@@ -56,7 +56,7 @@ def archive(tmp_path: Path) -> Path:
 
 def read(probe: Probe, workers: int = 0) -> Batch:
     """Everything in one batch, put together of small ones."""
-    parts = list(batches(probe, to_tensor, None, 2, workers))
+    parts = [batch for _, batch in batches(probe, to_tensor, None, 2, workers)]
     inputs = [part.inputs for part in parts if part.inputs is not None]
     return Batch(
         [key for part in parts for key in part.keys],
@@ -65,6 +65,14 @@ def read(probe: Probe, workers: int = 0) -> Batch:
         None,
         [image for part in parts for image in part.skipped],
     )
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_some_batches_alone(stream: bool) -> None:
+    pairs = [(f"{i}", Image.new("RGB", (2, 2))) for i in range(7)]
+    probe = Probe.of(iter(pairs) if stream else pairs)
+    read = [(number, batch.keys) for number, batch in batches(probe, to_tensor, None, 3, 0, only={0, 2})]
+    assert read == [(0, ["0", "1", "2"]), (2, ["6"])]
 
 
 @pytest.mark.parametrize("workers", [0, 2])
