@@ -11,23 +11,32 @@ import torch
 from benchmarks.conftest import CUDA, DEVICE, DTYPE
 from benchmarks.providers import activations
 
-SIZES = [(197 * 256, 768), (197 * 256, 1536), (8192, 16384)] if CUDA else [(12608, 768)]
+ALL = (2, 4, 8, 12, 16, 24)
+BATCH = 256 if CUDA else 16
+# the MLPs of DeiT-T and DeiT-S (197 tokens an image), a wide layer, and the stages of ResNet-18
+TOKENS = [((197 * 256, 768), ALL), ((197 * 256, 1536), ALL)] if CUDA else [((12608, 768), ALL)]
+WIDE = [((8192 if CUDA else 512, 16384), (2, 8, 16))]
+STAGES = [((BATCH, 64 * 2**s, 56 // 2**s, 56 // 2**s), (2, 8)) for s in range(4)]
+CASES = [
+    pytest.param(size, competitors, memory, id=f"{'x'.join(map(str, size))}-{memory}-U{competitors}")
+    for sizes, memories in ((TOKENS + WIDE, ("contiguous",)), (STAGES, ("contiguous", "channels_last")))
+    for size, every in sizes
+    for memory in memories
+    for competitors in every
+]
 PROVIDERS = ("ours", "ours compiled", "authors eager", "authors compiled", "gelu", "relu")
 
 
-@pytest.mark.parametrize("direction", ["forward", "backward", "both"])
 @pytest.mark.parametrize("provider", PROVIDERS)
-@pytest.mark.parametrize("competitors", [2, 4, 8, 12, 16, 24])
-@pytest.mark.parametrize("size", SIZES, ids=lambda size: "x".join(map(str, size)))
+@pytest.mark.parametrize(("size", "competitors", "memory"), CASES)
 def test_lwta(
-    size: tuple[int, int], competitors: int, provider: str, direction: str, measure: Callable[..., None]
+    size: tuple[int, ...], competitors: int, memory: str, provider: str, measure: Callable[..., None]
 ) -> None:
-    if size[1] % competitors:
-        pytest.skip("U does not divide this width")
     torch.compiler.reset()
     activation = activations(competitors)[provider]
-    x = torch.randn(size, device=DEVICE, dtype=DTYPE, requires_grad=True)
-    grad = torch.randn(size, device=DEVICE, dtype=DTYPE)
+    layout = torch.channels_last if memory == "channels_last" else torch.contiguous_format
+    x, grad = (torch.randn(size, device=DEVICE, dtype=DTYPE).to(memory_format=layout) for _ in range(2))
+    x.requires_grad_()
 
     def forward() -> torch.Tensor:
         with torch.no_grad():
@@ -39,16 +48,18 @@ def test_lwta(
         "backward": lambda: torch.autograd.grad(y, x, grad, retain_graph=True),
         "both": lambda: torch.autograd.grad(activation(x), x, grad),
     }
-    tensors = {"forward": 2, "backward": 3, "both": 5}[direction]  # read and written at the least
-    measure(
-        runs[direction],
-        row={
-            "operation": "lwta",
-            "provider": provider,
-            "size": list(size),
-            "competitors": competitors,
-            "direction": direction,
-        },
-        moved=tensors * x.numel() * x.element_size(),
-        kept=(lambda: activation(x)) if direction == "both" else None,
-    )
+    least_moved = {"forward": 2, "backward": 3, "both": 5}  # tensors read and written at the least
+    for direction, run in runs.items():
+        measure(
+            run,
+            row={
+                "operation": "lwta",
+                "provider": provider,
+                "size": list(size),
+                "memory": memory,
+                "competitors": competitors,
+                "direction": direction,
+            },
+            moved=least_moved[direction] * x.numel() * x.element_size(),
+            kept=(lambda: activation(x)) if direction == "both" else None,
+        )

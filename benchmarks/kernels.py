@@ -30,4 +30,5 @@ def run() -> list[dict[str, Any]]:
         status = pytest.main([str(HERE), *options, "--rootdir", str(HERE.parent)])
         if status != pytest.ExitCode.OK:
             raise RuntimeError(f"the benchmarks ended with {pytest.ExitCode(status).name}")
-        return [case["extra_info"] for case in json.loads(output.read_text())["benchmarks"]]
+        cases = json.loads(output.read_text())["benchmarks"]
+        return [row for case in cases for row in case["extra_info"]["rows"]]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 import triton
+from torch.utils.collect_env import get_nvidia_driver_version, run
 
 
 def describe() -> dict[str, str | int | None]:
@@ -17,6 +18,7 @@ def describe() -> dict[str, str | int | None]:
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
         "gpu": gpu,
+        "driver": get_nvidia_driver_version(run) if gpu else None,
         "cuda": torch.version.cuda if gpu else None,
         "python": platform.python_version(),
         "torch": torch.__version__,

@@ -15,11 +15,12 @@ Activation = Callable[[Tensor], Tensor]
 
 def authors_lwta(x: Tensor, competitors: int, temperature: float = 1.67, eps: float = 1e-8) -> Tensor:
     """The published activation, written out: Gumbel noise from uniforms, softmax, one-hot, straight-through."""
-    h = x.unflatten(-1, (-1, competitors))
+    axis = 1 if x.ndim == 4 else x.ndim - 1
+    h, competing = x.unflatten(axis, (-1, competitors)), axis + 1
     gumbel = -torch.log(eps - torch.log(torch.rand_like(h) + eps))
-    soft = F.softmax((h + gumbel) / temperature, dim=-1)
-    hard = torch.zeros_like(soft).scatter_(-1, soft.max(-1, keepdim=True).indices, 1.0)
-    return ((hard - soft.detach() + soft) * h).flatten(-2)
+    soft = F.softmax((h + gumbel) / temperature, dim=competing)
+    hard = torch.zeros_like(soft).scatter_(competing, soft.max(competing, keepdim=True).indices, 1.0)
+    return ((hard - soft.detach() + soft) * h).flatten(axis, competing)
 
 
 def activations(competitors: int) -> dict[str, Activation]:

@@ -1,4 +1,4 @@
-"""Write the figures of the README from the recorded results: `python -m benchmarks.report`."""
+"""Write the figures of the README, and its plots in docs/, from the recorded results: `python -m benchmarks.report`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.plot import bars
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 BEGIN, END = "<!-- figures:begin -->", "<!-- figures:end -->"
 
 
 def main() -> int:
-    """Rewrite the part of the README between the two marks."""
+    """Rewrite the part of the README between the two marks, and the plots."""
+    for name, plot in plots().items():
+        (ROOT / "docs" / name).write_text(plot, encoding="utf-8")
     readme = ROOT / "README.md"
     readme.write_text(with_figures(readme.read_text(encoding="utf-8")), encoding="utf-8")
     return 0
@@ -36,6 +40,39 @@ def figures() -> str:
     return "\n\n".join(parts)
 
 
+def plots() -> dict[str, str]:
+    """SVG by file name, for what has been recorded."""
+    found = {}
+    for name in ("kernels-gpu", "kernels-cpu"):
+        path = RESULTS / f"{name}.json"
+        if path.exists():
+            found[f"{name}.svg"] = _competition_plot(json.loads(path.read_text()))
+    return found
+
+
+def _competition_plot(record: dict[str, Any]) -> str:
+    rows = [row for row in record["rows"] if (row["operation"], row["direction"]) == ("lwta", "both")]
+    size = max(row["size"] for row in rows if len(row["size"]) < 4)
+    rows = [row for row in rows if row["size"] == size]
+    times = {(row["provider"], row["competitors"]): row["median_s"] * 1e3 for row in rows}
+    competitors = sorted({row["competitors"] for row in rows})
+    series = {provider: [times.get((provider, U)) for U in competitors] for provider in _providers(rows)}
+    title = f"Competition, forward and backward, {_by(size)}, {_where(record['machine'])}"
+    return bars(title, "ms", [f"U = {U}" for U in competitors], series)
+
+
+def _by(size: list[int]) -> str:
+    return "×".join(map(str, size))
+
+
+def _where(machine: dict[str, Any]) -> str:
+    return machine["gpu"] or f"{machine['cpu']}, {machine['cores']} cores"
+
+
+def _providers(rows: list[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(row["provider"] for row in rows))
+
+
 def _table(header: list[str], rows: list[list[Any]]) -> str:
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     return "\n".join([*lines, *("| " + " | ".join(map(str, row)) + " |" for row in rows)])
@@ -43,8 +80,9 @@ def _table(header: list[str], rows: list[list[Any]]) -> str:
 
 def _kernels(record: dict[str, Any]) -> str:
     machine = record["machine"]
-    where = machine["gpu"] or f"{machine['cpu']}, {machine['cores']} cores"
-    parts = [f"Milliseconds (median) on {where}, PyTorch {machine['torch']}, Triton {machine['triton']}."]
+    parts = [f"Milliseconds (median) on {_where(machine)}, PyTorch {machine['torch']}, Triton {machine['triton']}."]
+    device = "gpu" if machine["gpu"] else "cpu"
+    parts.append(f"![Competition, forward and backward](docs/kernels-{device}.svg)")
     titles = {
         ("lwta", "both"): "Competition, forward and backward; in brackets MB kept for backward",
         ("mlp", "training"): "Perceptron of a transformer block, training step; in brackets MB kept for backward",
@@ -53,18 +91,17 @@ def _kernels(record: dict[str, Any]) -> str:
     }
     for (operation, direction), title in titles.items():
         rows = [row for row in record["rows"] if (row["operation"], row["direction"]) == (operation, direction)]
-        size = max((row["size"] for row in rows), default=None)
+        size = max((row["size"] for row in rows if len(row["size"]) < 4), default=None)
         rows = [row for row in rows if row["size"] == size]
         if rows:
-            parts.append(f"{title}, {'×'.join(map(str, size))}, {rows[0]['dtype']}:\n\n{_by_provider(rows)}")
+            parts.append(f"{title}, {_by(size)}, {rows[0]['dtype']}:\n\n{_by_provider(rows)}")
     return "\n\n".join(parts)
 
 
 def _by_provider(rows: list[dict[str, Any]]) -> str:
     competitors = sorted({row["competitors"] for row in rows})
     cells = {(row["provider"], row["competitors"]): _cell(row) for row in rows}
-    providers = dict.fromkeys(row["provider"] for row in rows)
-    body = [[provider, *(cells.get((provider, U), "") for U in competitors)] for provider in providers]
+    body = [[provider, *(cells.get((provider, U), "") for U in competitors)] for provider in _providers(rows)]
     return _table(["", *(f"U = {U}" for U in competitors)], body)
 
 

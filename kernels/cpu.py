@@ -3,7 +3,8 @@
 Eager PyTorch walks through memory once an operation, and the competition has about a hundred, most of them Philox. So
 the tensor is taken as (outer, K, inner) with the competitors never innermost (a contiguous last axis is read
 transposed), cut into tiles of TILE elements, and every operation runs in place on scratch tensors of a tile. Blocks
-with ties or NaN are rare: a tile that has one is given to the exact code of `reference`.
+with ties or NaN are rare: a tile that has one is given to the exact code of `reference`. In a program that is compiled
+the operations on a tile are the loops of `cpu_compiled`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lwta.kernels import reference
+from lwta.kernels import cpu_compiled, reference
 from lwta.kernels.blocks import like
 
 TILE = 1 << 19
@@ -72,12 +73,9 @@ def _philox(seed: Tensor, counter: Tensor) -> tuple[Tensor, Tensor, Tensor, Tens
     return c0, c1.bitwise_and_(reference.LOW_32), c2, c3.bitwise_and_(reference.LOW_32)
 
 
-def _add_gumbel(h: Tensor, tile: _Tile, inner: int, seed: Tensor) -> Tensor:
-    """Scores h − log E for a tile h of shape (outer, K, inner): `reference.gumbel` with the last sign folded in."""
-    outer, units, positions = h.shape
-    quads = -(-units // 4)
-    row = torch.arange(tile.outer.start, tile.outer.stop)[:, None] * inner
-    row = row + torch.arange(tile.inner.start, tile.inner.stop)
+def _log_exponential(row: Tensor, quads: int, seed: Tensor) -> Tensor:
+    """Log E of shape (outer, 4·quads, inner) for rows (outer, inner): `reference.gumbel` is −log E."""
+    outer, positions = row.shape
     counter = (row * quads)[:, None, :] + torch.arange(quads)[:, None]
     v = torch.empty(outer, quads, 4, positions)
     for lane, bits in enumerate(_philox(seed, counter)):
@@ -85,9 +83,24 @@ def _add_gumbel(h: Tensor, tile: _Tile, inner: int, seed: Tensor) -> Tensor:
     v.mul_(2.0**-32).add_(2.0**-33).clamp_(max=1 - 2.0**-24)
     # −log1p(−v) by a logarithm and the rounding of 1 − v, as in the kernels: log1p itself is five times slower.
     w = torch.rsub(v, 1)
-    exponential = v.sub_(1 - w).sub_(w.log_())
-    log_exponential = exponential.log_().view(outer, 4 * quads, positions)[:, :units]
-    return torch.sub(h, log_exponential, out=log_exponential)
+    return v.sub_(1 - w).sub_(w.log_()).log_().flatten(1, 2)
+
+
+def _responses(
+    x: Tensor, tile: _Tile, competitors: int, mode: str, seed: Tensor | None, compiled: bool
+) -> tuple[Tensor, Tensor]:
+    """A tile's responses and scores, float32 (outer, B, U, inner); one tensor where there is no noise."""
+    part = tile.of(x)
+    units = part.shape[1]
+    h = torch.empty(part.shape, dtype=torch.float32).copy_(part).unflatten(1, (-1, competitors))
+    z = h
+    if mode != "argmax" and seed is not None:
+        row = torch.arange(tile.outer.start, tile.outer.stop)[:, None] * x.shape[2]
+        row = row + torch.arange(tile.inner.start, tile.inner.stop)
+        log_exponential = cpu_compiled.log_exponential if compiled else _log_exponential
+        z = log_exponential(row, -(-units // 4), seed)[:, :units].unflatten(1, (-1, competitors))
+        torch.sub(h, z, out=z)
+    return h, z
 
 
 class _Competition(NamedTuple):
@@ -106,11 +119,7 @@ class _Competition(NamedTuple):
     """Boolean: this unit is its block's winner."""
 
 
-def _compete(x: Tensor, tile: _Tile, competitors: int, mode: str, seed: Tensor | None) -> _Competition:
-    part = tile.of(x)
-    h = torch.empty(part.shape, dtype=torch.float32).copy_(part)
-    z = h if mode == "argmax" or seed is None else _add_gumbel(h, tile, x.shape[2], seed)
-    h, z = h.unflatten(1, (-1, competitors)), z.unflatten(1, (-1, competitors))
+def _compete(h: Tensor, z: Tensor) -> _Competition:
     best = z.amax(2, keepdim=True)
     won = z == best
     if int(won.count_nonzero()) != best.numel():
@@ -125,37 +134,60 @@ def _softmax_(c: _Competition, temperature: float) -> Tensor:
     return weights.div_(weights.sum(2, keepdim=True))
 
 
-def lwta(x: Tensor, competitors: int, mode: str, temperature: float, dim: int, seed: Tensor | None) -> Tensor:
+def _forward(h: Tensor, z: Tensor) -> Tensor:
+    c = _compete(h, z)
+    passed = torch.where(c.won, h, 0.0)
+    return passed.masked_fill_(c.best.isnan(), math.nan) if c.best.isnan().any() else passed
+
+
+def _backward(h: Tensor, z: Tensor, G: Tensor, mode: str, temperature: float) -> Tensor:
+    c = _compete(h, z)
+    s = _softmax_(c, temperature)
+    passed = s * G if mode == "relaxed" else torch.where(c.won, G, 0.0)
+    pull = h.mul_(G)
+    pull.sub_((s * pull).sum(2, keepdim=True))
+    return passed.addcmul_(s, pull, value=1 / temperature)
+
+
+def lwta(
+    x: Tensor, competitors: int, mode: str, temperature: float, dim: int, seed: Tensor | None, compiled: bool
+) -> Tensor:
     """As `reference.lwta`, for a float32, float16 or bfloat16 tensor that `blocks.prepare` has laid out."""
     y = torch.empty_like(x)
     x, out = _outer_units_inner(x, dim), _outer_units_inner(y, dim)
     for tile in _tiles(x):
-        c = _compete(x, tile, competitors, mode, seed)
+        h, z = _responses(x, tile, competitors, mode, seed, compiled)
         if mode == "relaxed":
-            passed = _softmax_(c, temperature).mul_(c.h)
+            passed = _softmax_(_compete(h, z), temperature).mul_(h)
         else:
-            passed = torch.where(c.won, c.h, 0.0)
-            passed = passed.masked_fill_(c.best.isnan(), math.nan) if c.best.isnan().any() else passed
+            passed = cpu_compiled.forward(h, z) if compiled else _forward(h, z)
         tile.of(out).copy_(passed.flatten(1, 2))
     return y
 
 
 def lwta_backward(
-    grad: Tensor, x: Tensor, competitors: int, mode: str, temperature: float, dim: int, seed: Tensor | None
+    grad: Tensor,
+    x: Tensor,
+    competitors: int,
+    mode: str,
+    temperature: float,
+    dim: int,
+    seed: Tensor | None,
+    compiled: bool,
 ) -> Tensor:
     """As `reference.lwta_backward`, for tensors as in `lwta`."""
     result = torch.empty_like(x)
     grad = _outer_units_inner(like(grad, x), dim)
     x, out = _outer_units_inner(x, dim), _outer_units_inner(result, dim)
     for tile in _tiles(x):
-        c = _compete(x, tile, competitors, mode, seed)
+        h, z = _responses(x, tile, competitors, mode, seed, compiled)
         part = tile.of(grad)
         G = torch.empty(part.shape, dtype=torch.float32).copy_(part).unflatten(1, (-1, competitors))
-        s = _softmax_(c, temperature)
-        pull = c.h.mul_(G)
-        passed = s * G if mode == "relaxed" else torch.where(c.won, G, 0.0)
-        pull.sub_((s * pull).sum(2, keepdim=True))
-        tile.of(out).copy_(passed.addcmul_(s, pull, value=1 / temperature).flatten(1, 2))
+        if compiled and mode != "relaxed":
+            passed = cpu_compiled.backward(h, z, G, torch.tensor(1 / temperature))
+        else:
+            passed = _backward(h, z, G, mode, temperature)
+        tile.of(out).copy_(passed.flatten(1, 2))
     return result
 
 
@@ -168,6 +200,6 @@ def winners(
         value, index = value.transpose(0, 2), index.transpose(0, 2)
     competitor = torch.arange(competitors)[:, None]
     for tile in _tiles(x):
-        c = _compete(x, tile, competitors, mode, seed)
+        c = _compete(*_responses(x, tile, competitors, mode, seed, compiled=False))
         tile.of(index).copy_((c.won * competitor).sum(2))
         tile.of(value).copy_(torch.where(c.won, c.h, 0.0).sum(2).masked_fill_(c.best.squeeze(2).isnan(), math.nan))

@@ -111,47 +111,57 @@ def launch_backward(
 
 
 @torch.library.custom_op("lwta::lwta", mutates_args=())
-def lwta(x: Tensor, competitors: int, mode: str, temperature: float, dim: int, seed: Tensor | None) -> Tensor:
-    """The operation on any device; `lwta.functional.lwta` checks and documents the arguments."""
+def lwta(
+    x: Tensor, competitors: int, mode: str, temperature: float, dim: int, seed: Tensor | None, compiled: bool = False
+) -> Tensor:
+    """The operation on any device; `lwta.functional.lwta` checks and documents the arguments.
+
+    ``compiled`` says that the program is compiled, so that what runs on the CPU may be as well.
+    """
     if x.dtype == torch.float64:
         return reference.lwta(prepare(x, competitors, dim)[0], competitors, mode, temperature, dim, seed)
     if x.is_cuda:
         return launch_forward(x, competitors, mode, temperature, dim, seed)
-    return cpu.lwta(prepare(x, competitors, dim)[0], competitors, mode, temperature, dim, seed)
+    return cpu.lwta(prepare(x, competitors, dim)[0], competitors, mode, temperature, dim, seed, compiled)
 
 
 @torch.library.custom_op("lwta::lwta_backward", mutates_args=())
 def lwta_backward(
-    grad: Tensor, x: Tensor, competitors: int, mode: str, temperature: float, dim: int, seed: Tensor | None
+    grad: Tensor,
+    x: Tensor,
+    competitors: int,
+    mode: str,
+    temperature: float,
+    dim: int,
+    seed: Tensor | None,
+    compiled: bool = False,
 ) -> Tensor:
     """Gradient of `lwta` with respect to x."""
     if x.dtype == torch.float64:
         return reference.lwta_backward(grad, prepare(x, competitors, dim)[0], competitors, mode, temperature, dim, seed)
     if x.is_cuda:
         return launch_backward(grad, x, competitors, mode, temperature, dim, seed)
-    return cpu.lwta_backward(grad, prepare(x, competitors, dim)[0], competitors, mode, temperature, dim, seed)
+    return cpu.lwta_backward(grad, prepare(x, competitors, dim)[0], competitors, mode, temperature, dim, seed, compiled)
 
 
 @lwta.register_fake
-def _(x: Tensor, competitors: int, mode: str, temperature: float, dim: int, seed: Tensor | None) -> Tensor:
+def _(x, competitors, mode, temperature, dim, seed, compiled=False) -> Tensor:
     return torch.empty_like(prepare(x, competitors, dim)[0])
 
 
 @lwta_backward.register_fake
-def _(
-    grad: Tensor, x: Tensor, competitors: int, mode: str, temperature: float, dim: int, seed: Tensor | None
-) -> Tensor:
+def _(grad, x, competitors, mode, temperature, dim, seed, compiled=False) -> Tensor:
     return torch.empty_like(prepare(x, competitors, dim)[0])
 
 
 def _setup_context(ctx, inputs, output) -> None:
-    x, *ctx.options, seed = inputs
+    x, *ctx.options, seed, ctx.compiled = inputs
     ctx.save_for_backward(x, seed)
 
 
 def _backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
     x, seed = ctx.saved_tensors
-    return lwta_backward(grad, x, *ctx.options, seed), None, None, None, None, None
+    return lwta_backward(grad, x, *ctx.options, seed, ctx.compiled), None, None, None, None, None, None
 
 
 lwta.register_autograd(_backward, setup_context=_setup_context)

@@ -35,6 +35,11 @@ def philox(seed: Tensor, counter: Tensor, rounds: int = PHILOX_ROUNDS) -> Tensor
     Returns:
         int64 of shape ``(*counter.shape, 4)``, values in [0, 2³²).
     """
+    return torch.stack(philox_lanes(seed, counter, rounds), dim=-1)
+
+
+def philox_lanes(seed: Tensor, counter: Tensor, rounds: int = PHILOX_ROUNDS) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The four numbers of `philox`, each of the shape of ``counter``."""
     c0, c1 = counter & LOW_32, (counter >> 32) & LOW_32
     c2, c3 = torch.zeros_like(c0), torch.zeros_like(c0)
     k0, k1 = seed & LOW_32, (seed >> 32) & LOW_32
@@ -43,7 +48,7 @@ def philox(seed: Tensor, counter: Tensor, rounds: int = PHILOX_ROUNDS) -> Tensor
         c0, c2 = ((product1 >> 32) & LOW_32) ^ c1 ^ k0, ((product0 >> 32) & LOW_32) ^ c3 ^ k1
         c1, c3 = product1 & LOW_32, product0 & LOW_32
         k0, k1 = (k0 + PHILOX_WEYL[0]) & LOW_32, (k1 + PHILOX_WEYL[1]) & LOW_32
-    return torch.stack((c0, c1, c2, c3), dim=-1)
+    return c0, c1, c2, c3
 
 
 def gumbel(seed: Tensor, rows: int, units: int, dtype: torch.dtype = torch.float32) -> Tensor:

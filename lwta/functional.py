@@ -60,7 +60,9 @@ def lwta(
     check_temperature(temperature)
     if competitors == 1:
         return x
-    return kernels.lwta(x, competitors, mode, float(temperature), dim, _seed_for(x, mode, seed))
+    # an exported program runs where there may be no compiler
+    compiled = torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting()
+    return kernels.lwta(x, competitors, mode, float(temperature), dim, _seed_for(x, mode, seed), compiled)
 
 
 def winners(

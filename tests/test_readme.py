@@ -33,3 +33,5 @@ def test_figures_are_those_recorded() -> None:
     report = pytest.importorskip("benchmarks.report", reason="needs a checkout")
     text = README.read_text(encoding="utf-8")
     assert report.with_figures(text) == text
+    for name, plot in report.plots().items():
+        assert (README.parent / "docs" / name).read_text(encoding="utf-8") == plot

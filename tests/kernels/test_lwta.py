@@ -1,6 +1,8 @@
 """Dense competition: the kernel and the eager path against float64 definitions."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -62,12 +64,16 @@ def test_kernel_output(
         _check_output(y, x, competitors, mode, dim, 0.67)
 
 
+CPU_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("shape", "dim", "competitors", "memory"), CASES)
-def test_eager_output(shape: tuple[int, ...], dim: int, competitors: int, memory: str, mode: str) -> None:
-    for dtype in (torch.float32, torch.float16, torch.bfloat16, torch.float64):
+def test_cpu_output(shape: tuple[int, ...], dim: int, competitors: int, memory: str, mode: str, compiled: bool) -> None:
+    for dtype in CPU_DTYPES:
         x = make_input(shape, memory, dtype, torch.device("cpu"))
-        y = lwta(x, competitors, mode, 0.67, dim, torch.tensor(SEED))
+        y = lwta(x, competitors, mode, 0.67, dim, torch.tensor(SEED), compiled)
         _check_output(y, x, competitors, mode, dim, 0.67)
 
 
@@ -83,6 +89,22 @@ def _gradients(
     return exact.grad, (eager.double() - exact.grad).abs()
 
 
+def _check_gradient(
+    out: torch.Tensor, grad: torch.Tensor, x: torch.Tensor, competitors: int, mode: str, dim: int, tau: float
+) -> None:
+    assert out.shape == x.shape
+    assert out.dtype == x.dtype
+    if not x.numel():
+        return
+    exact, eager_error = _gradients(x, grad, competitors, mode, dim, tau)
+    clear = _clear(x, competitors, mode, dim)
+    error = (out.cpu().double() - exact)[clear].norm()
+    fast_noise = 1e-4 if x.is_cuda and mode != "argmax" else 0.0
+    # of both exp2, good to two units in the last place, and its argument
+    exp2_rounding = 4 * FLOAT32_EPS / min(tau, 1.0)
+    assert error <= 2 * eager_error[clear].norm() + (exp2_rounding + fast_noise) * exact.norm()
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("shape", "dim", "competitors", "memory"), CASES)
 def test_kernel_gradient(
@@ -92,15 +114,20 @@ def test_kernel_gradient(
         x = make_input(shape, memory, dtype, device)
         grad = torch.randn(shape).to(device, dtype)
         out = launch_backward(grad, x, competitors, mode, 0.67, dim, _seed_tensor(device))
-        assert out.shape == x.shape
-        if not x.numel():
-            continue
-        exact, eager_error = _gradients(x, grad, competitors, mode, dim, 0.67)
-        clear = _clear(x, competitors, mode, dim)
-        error = (out.cpu().double() - exact)[clear].norm()
-        fast_noise = 1e-4 if device.type == "cuda" and mode != "argmax" else 0.0
-        exp2_rounding = 4 * FLOAT32_EPS  # of both exp2, good to two units in the last place, and its argument
-        assert error <= 2 * eager_error[clear].norm() + (exp2_rounding + fast_noise) * exact.norm()
+        _check_gradient(out, grad, x, competitors, mode, dim, 0.67)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("shape", "dim", "competitors", "memory"), CASES)
+def test_cpu_gradient(
+    shape: tuple[int, ...], dim: int, competitors: int, memory: str, mode: str, compiled: bool
+) -> None:
+    for dtype in CPU_DTYPES:
+        x = make_input(shape, memory, dtype, torch.device("cpu")).requires_grad_()
+        grad = torch.randn(shape).to(dtype)
+        (out,) = torch.autograd.grad(lwta(x, competitors, mode, 0.67, dim, torch.tensor(SEED), compiled), x, grad)
+        _check_gradient(out, grad, x.detach(), competitors, mode, dim, 0.67)
 
 
 def test_gradient_equals_the_formula() -> None:
@@ -137,13 +164,23 @@ def test_relaxed_passes_gradcheck() -> None:
     inner=st.integers(1, 5),
     temperature=st.floats(0.1, 5.0),
     mode=st.sampled_from(MODES),
+    dtype=st.sampled_from(interpretable_dtypes()),
 )
 def test_kernel_on_any_shape(
-    outer: int, blocks: int, competitors: int, inner: int, temperature: float, mode: str, device: torch.device
+    outer: int,
+    blocks: int,
+    competitors: int,
+    inner: int,
+    temperature: float,
+    mode: str,
+    dtype: torch.dtype,
+    device: torch.device,
 ) -> None:
-    x = torch.randn(outer, blocks * competitors, inner).to(device)
+    x, grad = torch.randn(2, outer, blocks * competitors, inner).to(device, dtype)
     y = launch_forward(x, competitors, mode, temperature, 1, _seed_tensor(device))
     _check_output(y, x, competitors, mode, 1, temperature)
+    out = launch_backward(grad, x, competitors, mode, temperature, 1, _seed_tensor(device))
+    _check_gradient(out, grad, x, competitors, mode, 1, temperature)
 
 
 @pytest.mark.parametrize("memory", ["contiguous", "channels_last"])
@@ -159,31 +196,39 @@ def make_layout(x: torch.Tensor, memory: str) -> torch.Tensor:
     return x.to(memory_format=torch.channels_last) if memory == "channels_last" else x
 
 
-@pytest.mark.parametrize("path", ["kernel", "eager"])
+def _compiled(*arguments: Any) -> torch.Tensor:
+    return lwta(*arguments, compiled=True)
+
+
+RUNS = (
+    pytest.param(launch_forward, id="kernel"),
+    pytest.param(lwta, id="eager"),
+    pytest.param(_compiled, id="compiled"),
+)
+
+
+@pytest.mark.parametrize("run", RUNS)
 @pytest.mark.parametrize("mode", MODES)
-def test_nan_poisons_its_block_only(path: str, mode: str, device: torch.device) -> None:
+def test_nan_poisons_its_block_only(run: Callable[..., torch.Tensor], mode: str, device: torch.device) -> None:
     x = torch.randn(2, 8, device=device)
     x[0, 5] = math.nan
-    run = launch_forward if path == "kernel" else lwta
     y = run(x, 4, mode, 1.0, 1, _seed_tensor(device))
     assert y[0, 4:].isnan().all()
     assert not y[0, :4].isnan().any()
     assert not y[1].isnan().any()
 
 
-@pytest.mark.parametrize("path", ["kernel", "eager"])
+@pytest.mark.parametrize("run", RUNS)
 @pytest.mark.parametrize("mode", ["sample", "argmax"])
-def test_infinities_win_and_lose(path: str, mode: str, device: torch.device) -> None:
+def test_infinities_win_and_lose(run: Callable[..., torch.Tensor], mode: str, device: torch.device) -> None:
     inf = math.inf
     x = torch.tensor([[0.0, inf, -1.0], [-inf, 2.0, -inf], [-inf, -inf, -inf]], device=device)
-    run = launch_forward if path == "kernel" else lwta
     y = run(x, 3, mode, 1.0, 1, _seed_tensor(device))
     assert y.tolist() == [[0.0, inf, 0.0], [0.0, 2.0, 0.0], [-inf, 0.0, 0.0]]
 
 
-@pytest.mark.parametrize("path", ["kernel", "eager"])
-def test_ties_go_to_the_lower_index(path: str, device: torch.device) -> None:
-    run = launch_forward if path == "kernel" else lwta
+@pytest.mark.parametrize("run", RUNS)
+def test_ties_go_to_the_lower_index(run: Callable[..., torch.Tensor], device: torch.device) -> None:
     y = run(torch.full((1, 8), 3.0, device=device), 4, "argmax", 1.0, 1, None)
     assert y.tolist() == [[3.0, 0.0, 0.0, 0.0, 3.0, 0.0, 0.0, 0.0]]
 
