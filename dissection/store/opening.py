@@ -104,7 +104,7 @@ def open_store(
     """
     folder = ShardFolder(network_folder(Path(store), name or _only_network(Path(store))))
     parts = folder.manifest["parts"]
-    encoder = _encoder(clip, folder)
+    encoder = _encoder(recorded_clip(store, folder.path.name) if clip is None else clip, folder)
     activations = StoredActivations(folder)
     wanted = activations.layers if layers is None else [layers] if isinstance(layers, str) else list(layers)
     for layer in wanted:
@@ -132,6 +132,19 @@ def open_store(
     )
 
 
+def recorded_clip(store: str | Path, name: str | None = None) -> str:
+    """Name of the encoder with which a network in a store was recorded.
+
+    Raises:
+        ValueError: it has none, as it looked up embeddings.
+    """
+    folder = ShardFolder(network_folder(Path(store), name or _only_network(Path(store))))
+    clip: str | None = folder.manifest["clip_name"]
+    if clip is None:
+        raise ValueError(f"clip must be given: {folder.path} was recorded with embeddings computed before")
+    return clip
+
+
 def networks(store: Path) -> list[str]:
     """Names of the networks in a store."""
     return sorted(
@@ -148,17 +161,13 @@ def _only_network(store: Path) -> str:
     return names[0]
 
 
-def _encoder(clip: Encoder | str | None, folder: ShardFolder) -> Encoder:
+def _encoder(clip: Encoder | str, folder: ShardFolder) -> Encoder:
     """The encoder, if it is that of the folder."""
-    recorded: str | None = folder.manifest.get("clip_name")
-    clip = recorded if clip is None else clip
-    if clip is None:
-        raise ValueError(f"clip must be given: {folder.path} was recorded with embeddings computed before")
     encoder = ClipEncoder(clip) if isinstance(clip, str) else clip
     if encoder.fingerprint != folder.manifest["parts"]["clip"]:
-        named = f" ({recorded})" if recorded else ""
+        name = folder.manifest["clip_name"]
         raise ValueError(
-            f"clip must be the encoder with which {folder.path} was recorded{named}; the weights, the preprocessing or "
-            f"the embeddings of {encoder!r} are others"
+            f"clip must be the encoder with which {folder.path} was recorded{f' ({name})' if name else ''}; the "
+            f"weights, the preprocessing or the embeddings of {encoder!r} are others"
         )
     return encoder
