@@ -21,7 +21,7 @@ from lwta.dissection.probe import Probe
 from lwta.dissection.store import fingerprint
 from lwta.dissection.store.contents import ImageTable, StoredActivations, StoredImages, network_folder
 from lwta.dissection.store.files import FULL, StoreFullError
-from lwta.dissection.store.folder import Grid, ShardFolder, begin_anew
+from lwta.dissection.store.folder import MANIFEST, Grid, ShardFolder, begin_anew
 from lwta.dissection.store.recording import StoredRecording
 from lwta.dissection.store.team import Team
 
@@ -130,17 +130,20 @@ class Filler:
         keys = work.probe.keys or ()
         grid = Grid(len(keys), work.batch_size, max(shard_images // work.batch_size, 1))
 
+        path = network_folder(store, name)
+
         def prepare() -> None:
-            folder = ShardFolder.at(network_folder(store, name), "network", parts, grid, ELSEWHERE)
-            known = folder.manifest.get("layers", [])
-            if not set(work.layers) <= set(known):
-                clip = getattr(work.clip, "name", None)
-                layers = [*known, *(layer for layer in work.layers if layer not in known)]
-                folder.update(layers=layers, clip_name=clip, probe_name=work.probe.name)
-            StoredImages.at(store, str(parts["clip"]), str(parts["probe"]), folder.grid)
+            with telling_full(path, grid.shards, work.layers):
+                folder = ShardFolder.at(path, "network", parts, grid, ELSEWHERE)
+                known = folder.manifest.get("layers", [])
+                if not set(work.layers) <= set(known):
+                    layers = list(dict.fromkeys([*known, *work.layers]))
+                    clip_name = getattr(work.clip, "name", None)
+                    folder.update(layers=layers, clip_name=clip_name, probe_name=work.probe.name)
+                StoredImages.at(store, str(parts["clip"]), str(parts["probe"]), folder.grid)
 
         team.lead(prepare)
-        self.activations = StoredActivations(ShardFolder.at(network_folder(store, name), "network", parts, grid))
+        self.activations = StoredActivations(ShardFolder.at(path, "network", parts, grid))
         self.images = StoredImages.at(store, str(parts["clip"]), str(parts["probe"]), grid)
 
     def fill(self) -> StoredRecording:
@@ -207,7 +210,7 @@ class Filler:
             bar.update(len(batch.keys) + len(batch.skipped))
 
     def _store(self, job: Job, grid: Grid, batches: Sequence[Encoded]) -> None:
-        with self._telling_full():
+        with telling_full(self.activations.folder.path, grid.shards, self._work.layers):
             if job.images:
                 places = grid.images_of(job.shard)
                 keys = self._work.probe.keys or ()
@@ -217,7 +220,7 @@ class Filler:
 
     def _complete(self) -> None:
         """Gather the table of shards in the manifest."""
-        with self._telling_full():
+        with telling_full(self.activations.folder.path, self.activations.folder.grid.shards, self._work.layers):
             self.images.folder.update()
             table = ImageTable(self.images)
             self.images.folder.update(skipped=table.skipped)
@@ -229,19 +232,19 @@ class Filler:
                 f"recorded but not now, or now but not then; {begin_anew(self.images.folder.path)}"
             )
 
-    @contextmanager
-    def _telling_full(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            if error.errno not in FULL:
-                raise
-            folder = self.activations.folder
-            folder.refresh()
-            columns = StoredActivations.columns(self._work.layers)
-            done = sum(entry.files.keys() >= columns for entry in folder.entries.values())
-            raise StoreFullError(
-                error.errno,
-                f"store: no space left for {folder.path}; {done} of its {folder.grid.shards} shards are complete and "
-                "stay: make space and run the same again, it goes on from there",
-            ) from None
+
+@contextmanager
+def telling_full(path: Path, shards: int, layers: Sequence[str]) -> Iterator[None]:
+    """If no space is left while the context lasts, say how many of the shards of the network in ``path`` are there."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        entries = ShardFolder(path).entries.values() if (path / MANIFEST).exists() else ()
+        done = sum(entry.files.keys() >= StoredActivations.columns(layers) for entry in entries)
+        raise StoreFullError(
+            error.errno,
+            f"store: no space left for {path}; {done} of its {shards} shards are complete and stay: make space and run "
+            "the same again, it goes on from there",
+        ) from None
