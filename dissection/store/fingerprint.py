@@ -39,7 +39,7 @@ def fingerprint_architecture(model: nn.Module) -> str:
 
 
 def fingerprint_probe(probe: Probe) -> str:
-    """Digest of the keys in their order.
+    """Digest of the keys in their order; where these are but numbers, also what the dataset says of itself.
 
     Raises:
         ValueError: the keys are not known before the images are read.
@@ -49,7 +49,9 @@ def fingerprint_probe(probe: Probe) -> str:
             f"store needs a probe whose keys are known before its images are read; {probe.name} is a stream: give a "
             "folder, an archive, a dataset or a list of (key, image) pairs, or leave store away"
         )
-    return f"{len(probe.keys)} images, {_digest(chr(0).join(probe.keys))}"
+    dataset = getattr(probe, "_dataset", None)  # of a DatasetProbe
+    told = "" if isinstance(dataset, list | tuple) else without_addresses(repr(dataset))
+    return f"{len(probe.keys)} images, {_digest(chr(0).join([*probe.keys, told]))}"
 
 
 def describe(thing: object, depth: int = _DEPTH) -> str:

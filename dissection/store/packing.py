@@ -56,9 +56,10 @@ def unpack_activations(data: bytes) -> Activations | None:
 
 def _small(tensor: Tensor) -> Tensor:
     """The same numbers in fewer bytes, where they fit."""
+    tensor = tensor.contiguous()
     if tensor.is_floating_point():
         half = tensor.half()
         # compared as bits: −0 must stay −0
-        return half if torch.equal(half.float().view(torch.int32), tensor.view(torch.int32)) else tensor.contiguous()
+        return half if torch.equal(half.float().view(torch.int32), tensor.view(torch.int32)) else tensor
     largest = int(tensor.max()) if tensor.numel() else 0
     return tensor.to(next(kind for kind in SMALL_INTEGERS if largest <= torch.iinfo(kind).max))

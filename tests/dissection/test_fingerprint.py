@@ -8,12 +8,18 @@ from typing import Any
 
 import pytest
 import torch
-from fakes import ColourNetwork, to_tensor
+from fakes import ColourNetwork, images, to_tensor
 from PIL import Image
 from torchvision import transforms
 from torchvision.transforms import v2
 
-from lwta.dissection.store.fingerprint import describe, fingerprint_architecture, fingerprint_weights
+from lwta.dissection import Probe
+from lwta.dissection.store.fingerprint import (
+    describe,
+    fingerprint_architecture,
+    fingerprint_probe,
+    fingerprint_weights,
+)
 
 SIZE = 4
 
@@ -100,6 +106,31 @@ def test_things_that_hold_themselves() -> None:
     assert describe(scale) == describe(scale)
 
 
+class Dataset:
+    """Images without keys."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"Dataset({self.name!r})"
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, index: int) -> Image.Image:
+        return Image.new("RGB", (2, 2))
+
+
+def test_probes() -> None:
+    pairs = images(5)
+    sources: list[Any] = [pairs, pairs[:4], pairs[::-1], Dataset("a"), Dataset("b"), [Image.new("RGB", (2, 2))] * 3]
+    prints = [fingerprint_probe(Probe.of(source)) for source in sources]
+    assert len(set(prints)) == len(prints)
+    assert prints == [fingerprint_probe(Probe.of(source)) for source in sources]
+    assert fingerprint_probe(Probe.of([(key, image.rotate(9)) for key, image in pairs])) == prints[0]
+
+
 def test_networks() -> None:
     a, b = ColourNetwork(), ColourNetwork("sample")
     assert fingerprint_weights(a) == fingerprint_weights(b)
@@ -110,7 +141,6 @@ def test_networks() -> None:
         a.head.weight[0, 0] = torch.nextafter(a.head.weight[0, 0], torch.tensor(9.0))
     assert fingerprint_weights(a) != before
     assert fingerprint_weights(a.bfloat16()) != fingerprint_weights(b.bfloat16().half())
-    a.hook = lambda: None  # type: ignore[assignment]
     norms = [torch.nn.BatchNorm2d(2) for _ in range(2)]
     norms[0](torch.rand(2, 2, 2, 2))
     assert len({fingerprint_weights(norm) for norm in norms}) == 2

@@ -75,3 +75,10 @@ def test_join_is_one_after_the_other() -> None:
     joined = join([*dense])
     assert joined is not None
     assert torch.equal(joined.dense(), torch.cat([part.values for part in dense]))
+
+
+def test_strides_do_not_matter() -> None:
+    for values in (torch.randn(3, 4).T, torch.ones(3, 4).T):
+        back = unpack_activations(pack_activations(DenseActivations(values)))
+        assert back is not None
+        assert torch.equal(back.dense(), values)
