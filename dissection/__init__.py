@@ -8,6 +8,7 @@ from lwta.dissection.explain import Evidence, Explanation, explain
 from lwta.dissection.probe import Probe
 from lwta.dissection.result import Dissection, Label
 from lwta.dissection.similarity import SIMILARITIES, Cos, SoftWPMI
+from lwta.dissection.store import open_store
 
 __all__ = [
     "SIMILARITIES",
@@ -23,4 +24,5 @@ __all__ = [
     "SoftWPMI",
     "dissect",
     "explain",
+    "open_store",
 ]

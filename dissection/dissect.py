@@ -16,9 +16,11 @@ from lwta.dissection.encoder import Encoder
 from lwta.dissection.hooks import find_layers
 from lwta.dissection.loading import Transform, default_transform
 from lwta.dissection.probe import Probe
-from lwta.dissection.recording import record
+from lwta.dissection.recording import Recording, record
 from lwta.dissection.result import Dissection
 from lwta.dissection.similarity import Similarity, find_similarity
+from lwta.dissection.store.filling import Pass
+from lwta.dissection.store.opening import record_stored
 
 
 def dissect(
@@ -36,6 +38,9 @@ def dissect(
     seed: int = 0,
     device: torch.device | str | None = None,
     progress: bool = True,
+    store: str | Path | None = None,
+    name: str | None = None,
+    shard_images: int = 4096,
 ) -> Dissection:
     """Name every neuron of some layers by the concept most similar to the images that excite it.
 
@@ -59,14 +64,25 @@ def dissect(
         seed: of the draws of the winners, at least 0; the same one gives the same result.
         device: where to compute; None is where the model is.
         progress: show a bar.
+        store: folder to record into, shard by shard; what it holds already is not recorded again, so a pass that was
+            stopped goes on, another similarity, other concepts or some of the layers need no pass, further layers need
+            the network alone, and further networks share the embeddings of the images. In a process group (torchrun)
+            the processes share the work, and all get the result. Images are told apart by their keys: if one changes
+            under its key, remove the store. None records in memory.
+        name: of the network in the store; None for the name of its class.
+        shard_images: images after which the store is written, in whole batches; a store keeps those it began with.
 
     Raises:
         ValueError: an unknown layer, similarity or pool, no image or none readable, no concept or one that CLIP has no
             word for, precomputed embeddings that lack keys of the probe, a missing ``transform``.
+            Also a store that holds this name with other weights, architecture, preprocessing, probe, CLIP, pooling,
+            batch size or seed.
         FileNotFoundError: there is no such folder or file.
+        OSError: no space is left for the store; what is in it stays.
 
     Warns:
-        UserWarning: images were skipped because they cannot be read; they are counted and named.
+        UserWarning: images were skipped because they cannot be read; they are counted and named. Or a file of the store
+            was damaged and is recorded again.
 
     Example:
         >>> from PIL import Image
@@ -83,24 +99,35 @@ def dissect(
     encoder = ClipEncoder(clip) if isinstance(clip, str) else clip
     concepts = Concepts.of(concepts)
     # whatever can be wrong with the arguments comes to light before the pass over the images
-    find_layers(model, layers)
+    layers = list(find_layers(model, layers))
     make_similarity = find_similarity(similarity)
     transform = transform or default_transform(model)
     text_features = concepts.encode(encoder)
     if probe.keys is not None:
         encoder.check_keys(probe.keys)
-    recording = record(
-        model,
-        layers,
-        probe,
-        clip=encoder,
-        transform=transform,
-        pool=pool,
-        batch_size=batch_size,
-        workers=workers,
-        seed=seed,
-        device=device,
-        progress=progress,
-    )
-    scores = recording.scores(make_similarity, text_features)
+    if store is None:
+        recording: Recording = record(
+            model,
+            layers,
+            probe,
+            clip=encoder,
+            transform=transform,
+            pool=pool,
+            batch_size=batch_size,
+            workers=workers,
+            seed=seed,
+            device=device,
+            progress=progress,
+        )
+        scores = recording.scores(make_similarity, text_features)
+    else:
+        recording, scores = record_stored(
+            Pass(model, layers, probe, encoder, transform, pool, batch_size, workers, seed, device),
+            store,
+            name=name,
+            shard_images=shard_images,
+            progress=progress,
+            make_similarity=make_similarity,
+            text_features=text_features,
+        )
     return Dissection(model, transform, probe, encoder, recording, concepts, make_similarity().name, scores)

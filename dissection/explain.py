@@ -99,6 +99,8 @@ def explain(
     names = dissection.layers if layers is None else list(layers)
     concepts = {name: [label.concept for label in dissection.labels(name, runner_ups=0)] for name in names}
     transform = transform or dissection.transform
+    if transform is None:
+        raise ValueError("transform must be given: the dissection was opened from a store, which holds none")
     with ExitStack() as stack:
         place = stack.enter_context(evaluating(model))
         outputs = stack.enter_context(_kept_outputs(model, names))

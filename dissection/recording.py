@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -21,30 +22,59 @@ from lwta.dissection.similarity.top import NONE, largest, pack, unpack
 from lwta.dissection.words import repeated, some
 
 
-@dataclass(frozen=True)
-class Recording:
-    """Activations of the dissected layers on every image of the probe, and the images' CLIP embeddings, in memory.
+class Tally:
+    """How often the neurons of a layer won or answered, summed up shard by shard."""
+
+    def __init__(self) -> None:
+        self.wins: Tensor | None = None
+        """(D,) int64: on how many images each neuron won; None for a layer without competition."""
+        self.positions_won: Tensor | None = None
+        """(D,) float64: sum over the images of the share of positions that each won; None without competition."""
+        self.answered = torch.zeros((), dtype=torch.bool)
+        """(D,) bool: whether each won on any image, or, without competition, was other than 0 on any."""
+
+    def update(self, activations: Activations) -> None:
+        """Take in the activations of a shard."""
+        wins, positions = activations.wins(), activations.positions_won()
+        self.answered = self.answered | activations.answered()
+        if wins is not None and positions is not None:
+            self.wins = wins if self.wins is None else self.wins + wins
+            self.positions_won = positions if self.positions_won is None else self.positions_won + positions
+
+
+class Recording(ABC):
+    """Activations of the dissected layers on every image of the probe, and the images' CLIP embeddings.
 
     Of competitive layers only the wins are kept.
+
+    Args:
+        keys: of the N images, in the order of the pass.
+        labels: of the images, where the probe had any.
+        layers: names of the layers.
+        skipped: images that could not be read.
+        pool: as the user gave it.
+
+    Raises:
+        ValueError: a key occurs twice.
     """
 
-    keys: list[str]
-    """Of the N images, in the order of the pass."""
-    labels: list[str | None]
-    """Of the images, where the probe had any."""
-    features: Tensor
-    """(N, d) float32."""
-    layers: dict[str, list[Activations]]
-    """By layer, the activations batch by batch."""
-    skipped: list[Skipped]
-    """Images that could not be read."""
-    pool: Pool
-    """As the user gave it."""
-
-    def __post_init__(self) -> None:
-        twice = repeated(self.keys)
+    def __init__(
+        self,
+        keys: Sequence[str],
+        labels: Sequence[str | None],
+        layers: Sequence[str],
+        skipped: Sequence[Skipped],
+        pool: Pool,
+    ) -> None:
+        twice = repeated(keys)
         if twice:
             raise ValueError(f"probe must give every image a key of its own; {some(twice)} repeated")
+        self.keys, self.labels, self.layers, self.skipped, self.pool = keys, labels, list(layers), list(skipped), pool
+        self._tallies: dict[str, Tally] = {}
+
+    @abstractmethod
+    def shards(self, layer: str) -> Iterator[Shard]:
+        """Every image once, a portion at a time, with what one layer made of it."""
 
     @cached_property
     def sorted_keys(self) -> list[str]:
@@ -57,34 +87,28 @@ class Recording:
         rank = {key: i for i, key in enumerate(self.sorted_keys)}
         return torch.tensor([rank[key] for key in self.keys])
 
-    def shards(self, layer: str) -> Iterator[Shard]:
-        """The batches of one layer."""
-        start = 0
-        for activations in self.layers[layer]:
-            part = slice(start, start := start + len(activations))
-            yield Shard(self.ranks[part], self.features[part], activations)
-
     def wins(self, layer: str) -> Tensor | None:
         """(D,) int64: on how many images each neuron won; None for a layer without competition."""
-        wins = [counts for activations in self.layers[layer] if (counts := activations.wins()) is not None]
-        return torch.stack(wins).sum(0) if wins else None
+        return self._tally(layer).wins
 
     def win_shares(self, layer: str) -> Tensor | None:
         """(D,) float64: share of all images and positions that each neuron won; None without competition."""
-        shares = [won for activations in self.layers[layer] if (won := activations.positions_won()) is not None]
-        return torch.stack(shares).sum(0) / len(self.keys) if shares else None
+        positions = self._tally(layer).positions_won
+        return None if positions is None else positions / len(self.keys)
 
     def answered(self, layer: str) -> Tensor:
         """(D,) bool: whether each neuron won on any image, or, without competition, was other than 0 on any."""
-        return torch.stack([activations.answered() for activations in self.layers[layer]]).any(0)
+        return self._tally(layer).answered
 
     def scores(self, make_similarity: Callable[[], Similarity], text_features: Tensor) -> dict[str, Tensor]:
         """By layer, the (D, M) float32 scores of its neurons against M concepts (M, d)."""
         scores = {}
         for layer in self.layers:
-            similarity = make_similarity()
+            similarity, tally = make_similarity(), Tally()
             for shard in self.shards(layer):
                 similarity.update(shard)
+                tally.update(shard.activations)
+            self._tallies[layer] = tally  # what was read for the one serves the other
             scores[layer] = similarity.finalize(text_features)
         return scores
 
@@ -99,6 +123,37 @@ class Recording:
             values, ranks = unpack(row[row != NONE])
             images.append([(self.sorted_keys[r], v) for r, v in zip(ranks.tolist(), values.tolist(), strict=True)])
         return images
+
+    def _tally(self, layer: str) -> Tally:
+        if layer not in self._tallies:
+            tally = Tally()
+            for shard in self.shards(layer):
+                tally.update(shard.activations)
+            self._tallies[layer] = tally
+        return self._tallies[layer]
+
+
+class MemoryRecording(Recording):
+    """A recording in memory.
+
+    Args:
+        batches: of the whole probe, in order, each with a readable image at least.
+        skipped: images that could not be read.
+        pool: as the user gave it.
+    """
+
+    def __init__(self, batches: Sequence[Encoded], skipped: Sequence[Skipped], pool: Pool) -> None:
+        keys = list(chain.from_iterable(batch.keys for batch in batches))
+        labels = list(chain.from_iterable(batch.labels for batch in batches))
+        super().__init__(keys, labels, list(batches[0].activations), skipped, pool)
+        self._batches = batches
+
+    def shards(self, layer: str) -> Iterator[Shard]:
+        """The batches."""
+        start = 0
+        for batch in self._batches:
+            part = slice(start, start := start + len(batch.keys))
+            yield Shard(self.ranks[part], batch.features, batch.activations[layer])
 
 
 def record(
@@ -134,19 +189,11 @@ def record(
             read.append(batch)
             bar.update(len(batch.keys) + len(batch.skipped))
     skipped = [image for batch in read for image in batch.skipped]
-    _tell_skipped(probe.name, sum(len(batch.keys) for batch in read), skipped)
-    read = [batch for batch in read if batch.keys]
-    return Recording(
-        keys=[key for batch in read for key in batch.keys],
-        labels=[label for batch in read for label in batch.labels],
-        features=torch.cat([batch.features for batch in read]),
-        layers={name: [batch.activations[name] for batch in read] for name in read[0].activations},
-        skipped=skipped,
-        pool=pool,
-    )
+    tell_skipped(probe.name, sum(len(batch.keys) for batch in read), skipped)
+    return MemoryRecording([batch for batch in read if batch.keys], skipped, pool)
 
 
-def _tell_skipped(name: str, readable: int, skipped: list[Skipped]) -> None:
+def tell_skipped(name: str, readable: int, skipped: list[Skipped]) -> None:
     """Warn, to the caller of `dissect`, of images that were skipped; raise if there were no others."""
     why = ""
     if skipped:

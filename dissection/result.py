@@ -46,8 +46,9 @@ class Label(NamedTuple):
 class Dissection:
     """What `dissect` found. It keeps what was recorded, so other concepts and similarities need no second pass."""
 
-    model: nn.Module = field(repr=False)
-    transform: Transform = field(repr=False)
+    model: nn.Module | None = field(repr=False)
+    """None if the dissection was opened from a store."""
+    transform: Transform | None = field(repr=False)
     probe: Probe = field(repr=False)
     clip: Encoder
     recording: Recording = field(repr=False)
@@ -119,9 +120,17 @@ class Dissection:
         return replace(self, concepts=concepts, similarity=make_similarity().name, _scores=scores)
 
     def explain(self, image: Image.Image, *, class_names: Sequence[str] | None = None, seed: int = 0) -> Explanation:
-        """Why the network sees in one image what it sees: see `lwta.dissection.explain.explain`."""
+        """Why the network sees in one image what it sees: see `lwta.dissection.explain.explain`.
+
+        Raises:
+            ValueError: the dissection was opened from a store, without the network.
+        """
         from lwta.dissection.explain import explain
 
+        if self.model is None:
+            raise ValueError(
+                "explaining takes the network, and a store holds none: call lwta.dissection.explain with it"
+            )
         return explain(self.model, image, self, class_names=class_names, seed=seed)
 
     def to_csv(self, path: str | Path, layer: str | None = None, *, runner_ups: int = 4) -> None:

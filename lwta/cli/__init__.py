@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 
-from lwta.cli import demo
+from lwta.cli import demo, dissect, relabel
 
-_COMMANDS = {"demo": demo}
+_COMMANDS = {"demo": demo, "dissect": dissect, "relabel": relabel}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -17,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; None takes those of the process.
 
     Returns:
-        Exit code: 0 on success, 1 on bad input, 2 on bad usage, 130 on Ctrl-C.
+        Exit code: 0 on success, 2 on bad usage or input, 1 on what else went wrong, 130 on Ctrl-C.
     """
     parser = argparse.ArgumentParser(
         prog="lwta", description="Vision networks that can be read: competition, then dissection."
@@ -25,12 +26,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, module in _COMMANDS.items():
         summary = (module.__doc__ or "").split("\n", 1)[0]
-        subparser = subparsers.add_parser(name, help=summary, description=module.__doc__)
+        subparser = subparsers.add_parser(
+            name, help=summary, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
         module.add_arguments(subparser)
     arguments = parser.parse_args(argv)
     try:
         return _COMMANDS[arguments.command].run(arguments)
-    except (ValueError, OSError) as error:
+    except BrokenPipeError:  # who read the output has had enough
+        sys.stderr.close()
+        return 1
+    except (ValueError, TypeError, FileNotFoundError) as error:
+        parser.exit(2, f"lwta {arguments.command}: {error}\n")
+    except (OSError, RuntimeError) as error:
         parser.exit(1, f"lwta {arguments.command}: {error}\n")
     except KeyboardInterrupt:
         return 130

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import tempfile
 
 import pytest
 import torch
@@ -13,14 +14,31 @@ from torch import nn
 import lwta
 from lwta import dissection
 
-MODULES = ["concepts", "dissect", "embeddings", "similarity", "similarity.cos", "similarity.exact", "table"]
+MODULES = [
+    "concepts",
+    "dissect",
+    "embeddings",
+    "similarity",
+    "similarity.cos",
+    "similarity.exact",
+    "store.opening",
+    "table",
+]
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_examples(name: str) -> None:
     module = importlib.import_module(f"lwta.dissection.{name}")
     public = {name: getattr(dissection, name) for name in dissection.__all__}
-    names = {"torch": torch, "torchvision": torchvision, "nn": nn, "LWTA": lwta.LWTA, **public, **vars(module)}
+    names = {
+        "tempfile": tempfile,
+        "torch": torch,
+        "torchvision": torchvision,
+        "nn": nn,
+        "LWTA": lwta.LWTA,
+        **public,
+        **vars(module),
+    }
     result = doctest.testmod(module, extraglobs=names)
     assert result.attempted > 0
     assert result.failed == 0

@@ -1,0 +1,250 @@
+"""The pass over the probe that fills a store, from where the last one stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from lwta.dissection.activations import Pool
+from lwta.dissection.encoder import Encoder
+from lwta.dissection.encoding import Encoded, encode
+from lwta.dissection.loading import Transform
+from lwta.dissection.probe import Probe
+from lwta.dissection.store import fingerprint
+from lwta.dissection.store.contents import ImageTable, StoredActivations, StoredImages, network_folder
+from lwta.dissection.store.files import FULL, StoreFullError
+from lwta.dissection.store.folder import MANIFEST, Grid, ShardFolder, begin_anew
+from lwta.dissection.store.recording import StoredRecording
+from lwta.dissection.store.team import Team
+
+ELSEWHERE = "give the network another name= (then it gets a folder of its own), another store=, or "
+
+
+@dataclass(frozen=True)
+class Job:
+    """A shard of which something is missing."""
+
+    shard: int
+    layers: tuple[str, ...]
+    images: bool
+    """Whether its embeddings are missing."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What it takes to run network and CLIP over any part of the probe. Arguments as in `dissect`."""
+
+    model: nn.Module
+    layers: Sequence[str]
+    probe: Probe
+    clip: Encoder
+    transform: Transform
+    pool: Pool
+    batch_size: int
+    workers: int
+    seed: int
+    device: torch.device | str | None
+
+    def parts(self) -> dict[str, str | int]:
+        """All that the activations depend on, but for the layer."""
+        return {
+            "weights": fingerprint.fingerprint_weights(self.model),
+            "architecture": fingerprint.fingerprint_architecture(self.model),
+            "transform": fingerprint.describe(self.transform),
+            "probe": fingerprint.fingerprint_probe(self.probe),
+            "clip": self.clip.fingerprint,
+            "pool": self.pool,
+            "batch_size": self.batch_size,
+            "seed": self.seed,
+        }
+
+    def run(self, job: Job, numbers: Sequence[int], batch_size: int) -> Iterator[Encoded]:
+        """The batches of these numbers, with what the job lacks and nothing else."""
+        place = next((tensor.device for tensor in self.model.parameters()), torch.device("cpu"))
+        idle = not job.layers
+        return encode(
+            nn.Sequential(nn.Identity()) if idle else self.model,
+            ["0"] if idle else job.layers,
+            self.probe,
+            clip=self.clip if job.images else _NoClip(),
+            transform=_nothing if idle else self.transform,
+            pool="mean" if idle else self.pool,
+            batch_size=batch_size,
+            workers=self.workers,
+            seed=self.seed,
+            device=place if self.device is None else self.device,
+            only=numbers,
+        )
+
+
+def _nothing(image: Image.Image) -> Tensor:
+    """The input of a network that is not there."""
+    return torch.zeros(1)
+
+
+class _NoClip:
+    """Stands where embeddings are there already: no image is preprocessed for it."""
+
+    fingerprint = ""
+    preprocess: Callable[[Image.Image], Tensor] | None = None
+
+    def check_keys(self, keys: Sequence[str]) -> None:
+        """Any key will do."""
+
+    def to(self, device: torch.device) -> None:
+        """Nothing is computed, so nothing moves."""
+
+    def encode_images(self, keys: Sequence[str], images: Tensor | None) -> Tensor:
+        """(n, 0)."""
+        return torch.empty(len(keys), 0)
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """(M, 0)."""
+        return torch.empty(len(texts), 0)
+
+
+class Filler:
+    """Fills the gaps of a store, as one of a team of processes.
+
+    Args:
+        team: who else works on it.
+        store: folder.
+        name: of the network's folder in it.
+        work: the pass that gives what is missing.
+        shard_images: images in a shard, if the store is new.
+        progress: show a bar.
+    """
+
+    def __init__(self, team: Team, store: Path, name: str, work: Pass, shard_images: int, progress: bool) -> None:
+        self._team, self._work = team, work
+        self._progress = progress and team.rank == 0
+        parts = work.parts()
+        keys = work.probe.keys or ()
+        grid = Grid(len(keys), work.batch_size, max(shard_images // work.batch_size, 1))
+
+        path = network_folder(store, name)
+
+        def prepare() -> None:
+            with telling_full(path, grid.shards, work.layers):
+                folder = ShardFolder.at(path, "network", parts, grid, ELSEWHERE)
+                known = folder.manifest.get("layers", [])
+                if not set(work.layers) <= set(known):
+                    layers = list(dict.fromkeys([*known, *work.layers]))
+                    clip_name = getattr(work.clip, "name", None)
+                    folder.update(layers=layers, clip_name=clip_name, probe_name=work.probe.name)
+                StoredImages.at(store, str(parts["clip"]), str(parts["probe"]), folder.grid)
+
+        team.lead(prepare)
+        self.activations = StoredActivations(ShardFolder.at(path, "network", parts, grid))
+        self.images = StoredImages.at(store, str(parts["clip"]), str(parts["probe"]), grid)
+
+    def fill(self) -> StoredRecording:
+        """Record what is missing; a warning names what was damaged.
+
+        Raises:
+            StoreFullError: there is no space left.
+            ValueError: an image could be read in one pass but not in another.
+        """
+        images, layers = self._team.lead(self._gaps)
+        if self.images.folder.grid == self.activations.folder.grid:
+            jobs = [Job(shard, layers.get(shard, ()), shard in images) for shard in sorted(images | layers.keys())]
+            self._do(jobs, self.activations.folder.grid)
+        else:
+            self._do([Job(shard, (), True) for shard in sorted(images)], self.images.folder.grid)
+            self._do([Job(shard, layers[shard], False) for shard in sorted(layers)], self.activations.folder.grid)
+        self._team.wait()
+        self._team.lead(self._complete)
+        for folder in (self.images.folder, self.activations.folder):
+            folder.refresh()
+        return StoredRecording(ImageTable(self.images), self.activations, self._work.layers, self._work.pool)
+
+    def _gaps(self) -> tuple[set[int], dict[int, tuple[str, ...]]]:
+        """Shards without embeddings, and shards that lack layers."""
+        images, layers = self.images.missing(), self.activations.missing(self._work.layers)
+        if not images:
+            for shard in self._unfit() - layers.keys():
+                layers[shard] = tuple(self._work.layers)
+        return images, layers
+
+    def _unfit(self) -> set[int]:
+        """Shards that were recorded of other images than the embeddings were, because some could not be read once."""
+        table, grid = ImageTable(self.images), self.activations.folder.grid
+        entries = self.activations.folder.entries
+        keys = {shard: table.keys[table.rows(grid.images_of(shard))] for shard in entries}
+        return {shard for shard in entries if not self.activations.fits(shard, keys[shard])}
+
+    def _do(self, jobs: Sequence[Job], grid: Grid) -> None:
+        """This process's part of the jobs."""
+        mine = self._team.share(jobs)
+        if not mine:
+            return
+        ahead, left = (sum(len(grid.images_of(job.shard)) for job in some) for some in (jobs, mine))
+        done = grid.images - ahead
+        what = "dissecting" if any(job.layers for job in jobs) else "embedding"
+        whose = f" (process 1 of {self._team.size})" if self._team.size > 1 else ""
+        with tqdm(
+            total=done + left, initial=done, desc=what + whose, unit=" images", disable=not self._progress
+        ) as bar:
+            kinds = sorted(mine, key=lambda job: (job.layers, job.images, job.shard))
+            for _, group in groupby(kinds, key=lambda job: (job.layers, job.images)):
+                self._record(list(group), grid, bar)
+
+    def _record(self, jobs: Sequence[Job], grid: Grid, bar: tqdm) -> None:
+        """Run what jobs of one kind ask for, and store each shard as soon as it is complete."""
+        last = {grid.batches_of(job.shard)[-1]: job for job in jobs}
+        numbers = [number for job in jobs for number in grid.batches_of(job.shard)]
+        batches: list[Encoded] = []
+        for batch in self._work.run(jobs[0], numbers, grid.batch_size):
+            batches.append(batch)
+            if batch.number in last:
+                self._store(last[batch.number], grid, batches)
+                batches = []
+            bar.update(len(batch.keys) + len(batch.skipped))
+
+    def _store(self, job: Job, grid: Grid, batches: Sequence[Encoded]) -> None:
+        with telling_full(self.activations.folder.path, grid.shards, self._work.layers):
+            if job.images:
+                places = grid.images_of(job.shard)
+                keys = self._work.probe.keys or ()
+                self.images.write(job.shard, keys[places.start : places.stop], batches)
+            if job.layers:
+                self.activations.write(job.shard, job.layers, batches)
+
+    def _complete(self) -> None:
+        """Gather the table of shards in the manifest."""
+        with telling_full(self.activations.folder.path, self.activations.folder.grid.shards, self._work.layers):
+            self.images.folder.update()
+            table = ImageTable(self.images)
+            self.images.folder.update(skipped=table.skipped)
+            self.activations.folder.update()
+        unfit = self._unfit()
+        if unfit:
+            raise ValueError(
+                f"store: some images of shards {sorted(unfit)} could be read when {self.images.folder.path} was "
+                f"recorded but not now, or now but not then; {begin_anew(self.images.folder.path)}"
+            )
+
+
+@contextmanager
+def telling_full(path: Path, shards: int, layers: Sequence[str]) -> Iterator[None]:
+    """If no space is left while the context lasts, say how many of the shards of the network in ``path`` are there."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        entries = ShardFolder(path).entries.values() if (path / MANIFEST).exists() else ()
+        done = sum(entry.files.keys() >= StoredActivations.columns(layers) for entry in entries)
+        raise StoreFullError(
+            error.errno,
+            f"store: no space left for {path}; {done} of its {shards} shards are complete and stay: make space and run "
+            "the same again, it goes on from there",
+        ) from None

@@ -1,0 +1,124 @@
+"""Say in words what each neuron of a network stands for.
+
+Several processes share the work through one store: torchrun --nproc-per-node=4 -m lwta dissect … --store FOLDER
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from torch import nn
+
+from lwta import Competition
+from lwta.cli.models import FORMS, find_function, find_model
+from lwta.cli.naming import add_naming, find_concepts, open_clip, write
+from lwta.cli.processes import default_device, process_group
+from lwta.dissection import dissect
+from lwta.dissection.activations import POOLS
+from lwta.dissection.table import Column, text_table
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `lwta dissect`."""
+    parser.add_argument("--model", required=True, help=FORMS)
+    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="weights to load into the network")
+    parser.add_argument("--transform", metavar="FILE.py:FUNCTION", help="the network's preprocessing, if it has none")
+    parser.add_argument("--layers", nargs="+", metavar="LAYER", help="names, or patterns such as 'blocks.*.mlp.act'")
+    parser.add_argument("--list-layers", action="store_true", help="print the layers that can be dissected, and stop")
+    parser.add_argument("--probe", type=Path, metavar="PATH", help="folder or zip archive of images")
+    add_naming(parser, clip="tiny")
+    parser.add_argument("--pool", default="auto", choices=POOLS, help="how positions become one number (%(default)s)")
+    parser.add_argument("--store", type=Path, metavar="FOLDER", help="record there; a rerun goes on where it stopped")
+    parser.add_argument("--name", help="of the network in the store (that of its class)")
+    parser.add_argument("--shard-images", type=int, default=4096, metavar="N", help="images in a shard (%(default)s)")
+    parser.add_argument("--batch-size", type=int, default=64, metavar="N", help="images at a time (%(default)s)")
+    parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes that read images (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the draw of the winners (%(default)s)")
+    parser.add_argument("--device", help="where to compute (a GPU if there is one)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Dissect; returns the exit code."""
+    found = find_model(arguments.model, arguments.checkpoint, weights=not arguments.list_layers)
+    if arguments.list_layers:
+        print(_candidates(found.model))
+        return 0
+    if arguments.layers is None:
+        raise ValueError("--layers must name the layers to dissect; --list-layers prints them")
+    if arguments.probe is None:
+        raise ValueError("--probe must be a folder or a zip archive of images")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and arguments.store is None:
+        raise ValueError("--store must be given: several processes share their work through it")
+    clip = open_clip(arguments.clip)
+    transform = find_function("--transform", arguments.transform) if arguments.transform else found.transform
+    with process_group() as rank:
+        try:
+            dissection = dissect(
+                found.model,
+                match_layers(found.model, arguments.layers),
+                arguments.probe,
+                clip=clip,
+                concepts=find_concepts(arguments.concepts, clip),
+                similarity=arguments.similarity,
+                pool=arguments.pool,
+                transform=transform,
+                batch_size=arguments.batch_size,
+                workers=arguments.workers,
+                seed=arguments.seed,
+                device=arguments.device or default_device(),
+                store=arguments.store,
+                name=arguments.name,
+                shard_images=arguments.shard_images,
+            )
+        except KeyboardInterrupt:
+            if arguments.store is not None and rank == 0:
+                print(
+                    f"\nlwta dissect: stopped; {arguments.store} keeps the shards that are complete, and the same "
+                    "command goes on from there",
+                    file=sys.stderr,
+                )
+            raise
+        if rank == 0:
+            write(dissection, arguments)
+    return 0
+
+
+def match_layers(model: nn.Module, patterns: Sequence[str]) -> list[str]:
+    """Names of modules, in the order of the patterns; one without ``*``, ``?`` and ``[`` is a name itself.
+
+    Raises:
+        ValueError: a pattern fits nothing.
+    """
+    names = [name for name, _ in model.named_modules() if name]
+    matched: dict[str, None] = {}
+    for pattern in patterns:
+        fitting = [name for name in names if fnmatchcase(name, pattern)] if set(pattern) & set("*?[") else [pattern]
+        if not fitting:
+            raise ValueError(f"--layers: no layer fits {pattern!r}; --list-layers prints them")
+        matched.update(dict.fromkeys(fitting))
+    return list(matched)
+
+
+def _candidates(model: nn.Module) -> str:
+    """Competitive layers, and all that have no layers in them, as a table."""
+    layers = [
+        (name, module)
+        for name, module in model.named_modules()
+        if name and (isinstance(module, Competition) or not any(True for _ in module.children()))
+    ]
+    return text_table(
+        [
+            Column("layer", [name for name, _ in layers]),
+            Column("type", [type(module).__name__ for _, module in layers]),
+            Column(
+                "competitors",
+                [str(module.competitors) if isinstance(module, Competition) else "–" for _, module in layers],
+                right=True,
+            ),
+        ]
+    )

@@ -1,0 +1,62 @@
+"""What `lwta dissect` and `lwta relabel` share: by what neurons are named, and where the names go."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from lwta.dissection import SIMILARITIES, ClipEncoder, Concepts, Dissection, Embeddings
+from lwta.dissection.encoder import Encoder
+
+
+def add_naming(parser: argparse.ArgumentParser, *, clip: str | None) -> None:
+    """Options; ``clip`` is the default encoder, None for the store's own."""
+    default = "%(default)s" if clip else "the store's own"
+    parser.add_argument(
+        *("--clip", "-c"),
+        default=clip,
+        metavar="NAME",
+        help=f"'tiny', MODEL/PRETRAINED of open_clip such as ViT-B-16/openai, or an NPZ of embeddings ({default})",
+    )
+    parser.add_argument(
+        "--concepts",
+        metavar="FILE",
+        help="text file, a concept a line, or 'imagenet', 'imagenet21k', 'tiny' (those of an NPZ; tiny for 'tiny')",
+    )
+    parser.add_argument(
+        "--similarity", default="soft_wpmi", metavar="NAME", help=f"{', '.join(SIMILARITIES)} (%(default)s)"
+    )
+    parser.add_argument("--out", type=Path, metavar="CSV", help="file for the labels, a neuron a line")
+    parser.add_argument("--report", type=Path, metavar="FOLDER", help="folder for a page with every neuron")
+
+
+def open_clip(name: str) -> Encoder:
+    """The encoder that ``--clip`` names."""
+    return Embeddings.load(name) if name.endswith(".npz") else ClipEncoder(name)
+
+
+def find_concepts(name: str | None, clip: Encoder) -> Concepts:
+    """What ``--concepts`` names; if it is not given, the words of the encoder, if it has any of its own.
+
+    Raises:
+        ValueError: it has none.
+    """
+    if name is not None:
+        return Concepts.of(name)
+    if isinstance(clip, Embeddings):
+        return Concepts(clip.concepts, "the embeddings")
+    if isinstance(clip, ClipEncoder) and clip.name == "tiny":
+        return Concepts.tiny()
+    raise ValueError("--concepts must be given: a text file with a concept a line, 'imagenet' or 'imagenet21k'")
+
+
+def write(dissection: Dissection, arguments: argparse.Namespace) -> None:
+    """The files that were asked for, or else the first neurons of each layer on the terminal."""
+    if arguments.out is not None:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        dissection.to_csv(arguments.out)
+        print(f"Every neuron as a table: {arguments.out}")
+    if arguments.report is not None:
+        print(f"Every neuron with its images: {dissection.to_report(arguments.report)}  (open it in a browser)")
+    if arguments.out is None and arguments.report is None:
+        print(dissection)

@@ -1,0 +1,146 @@
+"""What a recording depends on differs when it does, and does not when it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from fakes import ColourNetwork, images, to_tensor
+from PIL import Image
+from torchvision import transforms
+from torchvision.transforms import v2
+
+from lwta.dissection import Probe
+from lwta.dissection.store.fingerprint import (
+    describe,
+    fingerprint_architecture,
+    fingerprint_probe,
+    fingerprint_weights,
+)
+
+SIZE = 4
+
+
+def sized(image: Image.Image) -> torch.Tensor:
+    return to_tensor(image.resize((SIZE, SIZE)))
+
+
+def scaled(factor: float) -> Callable[[Image.Image], torch.Tensor]:
+    return lambda image: to_tensor(image) * factor
+
+
+class Scale:
+    """Says nothing of itself."""
+
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+        self.calls = 0
+
+    def __call__(self, image: Image.Image) -> torch.Tensor:
+        self.calls += 1
+        return to_tensor(image) * self.factor
+
+
+TRANSFORMS: dict[str, Callable[[], Any]] = {
+    "function": lambda: to_tensor,
+    "lambda": lambda: lambda image: to_tensor(image),
+    "closure": lambda: scaled(2),
+    "other closure": lambda: scaled(3),
+    "partial": lambda: partial(torch.mul, other=2),
+    "other partial": lambda: partial(torch.mul, other=3),
+    "object": lambda: Scale(2),
+    "other object": lambda: Scale(3),
+    "compose": lambda: transforms.Compose([transforms.Resize(4), transforms.ToTensor()]),
+    "other compose": lambda: transforms.Compose([transforms.Resize(5), transforms.ToTensor()]),
+    "compose of lambda": lambda: transforms.Compose([transforms.ToTensor(), transforms.Lambda(lambda x: x + 1)]),
+    "compose of other lambda": lambda: transforms.Compose([transforms.ToTensor(), transforms.Lambda(lambda x: x + 2)]),
+    "v2": lambda: v2.Compose([v2.ToImage(), v2.Lambda(scaled(2))]),
+    "other v2": lambda: v2.Compose([v2.ToImage(), v2.Lambda(scaled(3))]),
+    "sequential": lambda: torch.nn.Sequential(v2.Lambda(scaled(2))),
+    "other sequential": lambda: torch.nn.Sequential(v2.Lambda(scaled(3))),
+    "method": lambda: Scale(2).__call__,
+    "other method": lambda: Scale(3).__call__,
+}
+
+
+def test_transforms_are_told_apart() -> None:
+    descriptions = {name: describe(make()) for name, make in TRANSFORMS.items()}
+    assert len(set(descriptions.values())) == len(descriptions)
+    assert descriptions == {name: describe(make()) for name, make in TRANSFORMS.items()}
+    assert not any("0x" in text for text in descriptions.values())
+
+
+def test_constants_of_the_module_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = describe(sized)
+    monkeypatch.setitem(sized.__globals__, "SIZE", 5)
+    assert describe(sized) != before
+
+
+def test_what_changes_at_each_call_does_not_count() -> None:
+    calls, seen = 0, []
+
+    def counting(image: Image.Image) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        seen.append(image)
+        return to_tensor(image)
+
+    for transform in (counting, Scale(2)):
+        before = describe(transform)
+        transform(Image.new("RGB", (2, 2)))
+        assert describe(transform) == before
+
+
+def test_functions_without_a_source() -> None:
+    made = [eval(f"lambda image: image + {number}") for number in (1, 1, 2)]
+    first, same, other = map(describe, made)
+    assert first == same != other
+
+
+def test_things_that_hold_themselves() -> None:
+    scale = Scale(2)
+    scale.itself = scale  # type: ignore[attr-defined]
+    assert describe(scale) == describe(scale)
+
+
+class Dataset:
+    """Images without keys."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"Dataset({self.name!r})"
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, index: int) -> Image.Image:
+        return Image.new("RGB", (2, 2))
+
+
+def test_probes() -> None:
+    pairs = images(5)
+    sources: list[Any] = [pairs, pairs[:4], pairs[::-1], Dataset("a"), Dataset("b"), [Image.new("RGB", (2, 2))] * 3]
+    prints = [fingerprint_probe(Probe.of(source)) for source in sources]
+    assert len(set(prints)) == len(prints)
+    assert prints == [fingerprint_probe(Probe.of(source)) for source in sources]
+    assert fingerprint_probe(Probe.of([(key, image.rotate(9)) for key, image in pairs])) == prints[0]
+
+
+def test_networks() -> None:
+    a, b = ColourNetwork(), ColourNetwork("sample")
+    assert fingerprint_weights(a) == fingerprint_weights(b)
+    assert fingerprint_architecture(a) == fingerprint_architecture(ColourNetwork())
+    assert fingerprint_architecture(a) != fingerprint_architecture(b)
+    before = fingerprint_weights(a)
+    with torch.no_grad():
+        a.head.weight[0, 0] = torch.nextafter(a.head.weight[0, 0], torch.tensor(9.0))
+    assert fingerprint_weights(a) != before
+    assert fingerprint_weights(a.bfloat16()) != fingerprint_weights(b.bfloat16().half())
+    norms = [torch.nn.BatchNorm2d(2) for _ in range(2)]
+    norms[0](torch.rand(2, 2, 2, 2))
+    assert len({fingerprint_weights(norm) for norm in norms}) == 2

@@ -1,0 +1,352 @@
+"""The store: what is in it is not recorded again, what is damaged is, and what does not belong to it is refused."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from fakes import ColourNetwork, embeddings, images, to_tensor
+from PIL import Image
+from stores import COUNT, World, same
+from torch import nn
+
+from lwta.dissection import open_store
+from lwta.dissection.store import files, folder
+
+NETWORK = "ColourNetwork"
+
+
+def files_of(store: Path, pattern: str) -> list[Path]:
+    return sorted(path for path in store.glob(pattern) if path.is_file())
+
+
+@pytest.mark.parametrize("shard", [1, 7, 64, COUNT])
+@pytest.mark.parametrize("similarity", ["soft_wpmi", "cos"])
+def test_any_shards_give_what_memory_gives(tmp_path: Path, shard: int, similarity: str) -> None:
+    world = World(ColourNetwork("argmax"))
+    stored = world.dissect(tmp_path, batch_size=1, shard_images=shard, similarity=similarity)
+    assert len(files_of(tmp_path, f"{NETWORK}/layers/act/*")) == -(-COUNT // shard)
+    assert same(stored, world.dissect(batch_size=1, similarity=similarity))
+    assert same(stored, open_store(tmp_path, clip=world.clip, concepts=world.clip.concepts, similarity=similarity))
+
+
+@pytest.mark.parametrize("shard", [1, 12, 100])
+def test_sampled_winners(tmp_path: Path, shard: int) -> None:
+    world = World()
+    assert same(world.dissect(tmp_path, shard_images=shard, seed=4), world.dissect(seed=4))
+
+
+def test_what_is_stored_is_not_recorded_again(tmp_path: Path) -> None:
+    world = World()
+    first = world.dissect(tmp_path)
+    assert world.calls() == (COUNT, COUNT)
+    again = world.dissect(tmp_path)
+    other = world.dissect(tmp_path, similarity="cos", concepts=["a red thing", "a blue thing"])
+    part = world.dissect(tmp_path, "head", shard_images=1)
+    assert world.calls() == (0, 0)
+    assert same(first, again)
+    assert same(other, world.dissect(similarity="cos", concepts=["a red thing", "a blue thing"]))
+    assert same(part, world.dissect(layers="head"))
+
+
+def test_no_image_is_read_when_all_is_stored(tmp_path: Path) -> None:
+    for key, image in images(9):
+        (tmp_path / "probe" / key).parent.mkdir(exist_ok=True, parents=True)
+        image.save(tmp_path / "probe" / key)
+    world = World(count=9)
+    world.probe = tmp_path / "probe"
+    first = world.dissect(tmp_path / "store")
+    for path in (tmp_path / "probe").rglob("*.png"):
+        path.write_bytes(b"")
+    assert same(first, world.dissect(tmp_path / "store"))
+
+
+def test_a_further_layer_needs_the_network_alone(tmp_path: Path) -> None:
+    world = World()
+    world.dissect(tmp_path, "act")
+    times = {path: path.stat().st_mtime_ns for path in files_of(tmp_path, "*/layers/act/*")}
+    world.calls()
+    both = world.dissect(tmp_path, ["head", "act"])
+    assert world.calls() == (COUNT, 0)
+    assert times == {path: path.stat().st_mtime_ns for path in files_of(tmp_path, "*/layers/act/*")}
+    assert same(both, world.dissect(layers=["head", "act"]))
+    assert open_store(tmp_path, clip=world.clip, concepts=world.clip.concepts).layers == ["act", "head"]
+
+
+@pytest.mark.parametrize(("batch_size", "shard"), [(4, 8), (4, 20), (7, 14), (1, 1), (30, 30)])
+def test_a_second_network_shares_the_embeddings(tmp_path: Path, batch_size: int, shard: int) -> None:
+    world, second = World(), World(ColourNetwork("argmax"))
+    broken = {1, 8, 9, 10, 11, 29}  # among them all of a batch
+    for one in (world, second):
+        one.probe = tmp_path / "probe"
+    for key, image in images(COUNT):
+        (tmp_path / "probe" / key).parent.mkdir(exist_ok=True, parents=True)
+        image.save(tmp_path / "probe" / key)
+        if sorted(key for key, _ in images(COUNT)).index(key) in broken:
+            (tmp_path / "probe" / key).write_bytes(b"no image")
+    store = tmp_path / "store"
+    with pytest.warns(UserWarning, match=r"6 of 30 images of .* skipped"):
+        world.dissect(store)
+    with pytest.warns(UserWarning, match=r"6 of 30 images of .* skipped"):
+        stored = second.dissect(store, name="second", batch_size=batch_size, shard_images=shard)
+    assert second.calls() == (COUNT - 6, 0)
+    with pytest.warns(UserWarning, match=r"6 of 30 images of .* skipped"):
+        assert same(stored, second.dissect(batch_size=batch_size))
+    (manifest,) = files_of(store, "images-*/manifest.json")
+    assert len(json.loads(manifest.read_bytes())["skipped"]) == 6
+    with pytest.raises(ValueError, match="name must be one of 'ColourNetwork', 'second'"):
+        open_store(store, clip=world.clip, concepts=world.clip.concepts)
+
+
+def truncated(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def flipped(data: bytes) -> bytes:
+    return data[:-3] + bytes([data[-3] ^ 4]) + data[-2:]
+
+
+DAMAGED = {
+    f"{NETWORK}/layers/act/00001.safetensors": (8, 0),
+    "images-*/features/00003.safetensors": (0, 6),
+    "images-*/keys/00000.json": (0, 8),
+}
+
+
+@pytest.mark.parametrize("pattern", DAMAGED)
+@pytest.mark.parametrize("damage", [truncated, flipped, None])
+def test_damage_is_noticed_named_and_mended(
+    tmp_path: Path, pattern: str, damage: Callable[[bytes], bytes] | None
+) -> None:
+    world = World()
+    first = world.dissect(tmp_path)
+    (path,) = files_of(tmp_path, pattern)
+    if damage is None:
+        path.unlink()
+    else:
+        path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ValueError, match=rf"{path.name} .*; dissect the network again"):
+        open_store(tmp_path, clip=world.clip, concepts=world.clip.concepts)
+    world.calls()
+    with pytest.warns(UserWarning, match=rf"store: .*{path.name} .* recorded again"):
+        mended = world.dissect(tmp_path)
+    assert world.calls() == DAMAGED[pattern]
+    assert same(first, mended)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        world.dissect(tmp_path)
+
+
+def test_a_damaged_line_of_the_table_costs_one_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    stop_after(monkeypatch, 20, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        world.dissect(tmp_path)
+    monkeypatch.undo()
+    line = files_of(tmp_path, f"{NETWORK}/shards/*.json")[0]
+    line.write_bytes(truncated(line.read_bytes()))
+    world.calls()
+    with pytest.warns(UserWarning, match=r"00000\.json is damaged; its shard will be recorded again"):
+        result = world.dissect(tmp_path)
+    assert world.calls()[0] == COUNT
+    assert same(result, world.dissect())
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, writes: int, error: BaseException) -> None:
+    """Let a number of files come onto the disk, then fail."""
+    synced: list[int] = []
+    fsync = os.fsync
+
+    def failing(descriptor: int) -> None:
+        synced.append(descriptor)
+        if len(synced) > writes:
+            raise error
+        fsync(descriptor)
+
+    monkeypatch.setattr(files.os, "fsync", failing)
+
+
+@pytest.mark.parametrize("writes", [0, 3, 8, 13, 20, 30, 42, 55])
+def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writes: int) -> None:
+    world = World()
+    stop_after(monkeypatch, writes, OSError(errno.ENOSPC, "No space left on device"))
+    with pytest.raises(OSError, match=r"no space left for .*; \d+ of its \d+ shards .* goes on from there") as raised:
+        world.dissect(tmp_path)
+    assert raised.value.errno == errno.ENOSPC
+    assert not list(tmp_path.rglob("*.tmp"))
+    monkeypatch.undo()
+    world.calls()
+    result = world.dissect(tmp_path)
+    done = int(str(raised.value).split("; ")[1].split()[0])
+    assert world.calls()[0] == COUNT - min(done * 8, COUNT)
+    assert same(result, world.dissect())
+
+
+def other_weights(world: World) -> dict[str, Any]:
+    with torch.no_grad():
+        world.model.head.bias[0] += 1
+    return {}
+
+
+def other_buffer(world: World) -> dict[str, Any]:
+    world.model.register_buffer("extra", torch.zeros(2))
+    return {}
+
+
+def other_layer(world: World) -> dict[str, Any]:
+    world.model.act = ColourNetwork("argmax").act
+    return {}
+
+
+def other_probe(world: World) -> dict[str, Any]:
+    world.probe = images(COUNT)[::-1]
+    return {}
+
+
+def other_clip(world: World) -> dict[str, Any]:
+    clip = embeddings([key for key, _ in images(COUNT)])
+    return {"clip": type(clip)(list(clip._image_rows), clip._images.flip(0), clip.concepts, clip._texts)}
+
+
+def brighter(image: Image.Image) -> torch.Tensor:
+    return to_tensor(image) + 1
+
+
+CHANGES: dict[str, Callable[[World], dict[str, Any]]] = {
+    "weights": other_weights,
+    "weights ": other_buffer,
+    "architecture": other_layer,
+    "transform": lambda world: {"transform": brighter},
+    "probe": other_probe,
+    "clip": other_clip,
+    "pool": lambda world: {"pool": "max"},
+    "batch_size": lambda world: {"batch_size": 5},
+    "seed": lambda world: {"seed": 1},
+}
+
+
+@pytest.mark.parametrize("part", CHANGES)
+def test_a_stale_store_is_refused(tmp_path: Path, part: str) -> None:
+    world = World()
+    world.dissect(tmp_path)
+    before = {path: path.read_bytes() for path in files_of(tmp_path, "**/*")}
+    changes = CHANGES[part](world)
+    world.calls()
+    with pytest.raises(ValueError, match=rf"recorded with another {part.strip()} \(stored: .*; now: .*\)") as raised:
+        world.dissect(tmp_path, **changes)
+    assert "another" not in str(raised.value).split("(stored", 1)[1].split("; give")[0]  # nothing else is blamed
+    assert world.calls() == (0, 0)
+    assert before == {path: path.read_bytes() for path in files_of(tmp_path, "**/*")}
+    assert same(world.dissect(tmp_path, name="other", **changes), world.dissect(**changes))
+
+
+def test_another_version_and_a_damaged_manifest_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    monkeypatch.setattr(folder, "SCHEMA", 99)
+    world.dissect(tmp_path)
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="has version 99 of the format, this library reads 1; remove the folder"):
+        world.dissect(tmp_path)
+    (manifest,) = files_of(tmp_path, f"{NETWORK}/manifest.json")
+    manifest.write_bytes(truncated(manifest.read_bytes()))
+    with pytest.raises(ValueError, match=r"manifest\.json is damaged; remove the folder"):
+        world.dissect(tmp_path)
+
+
+def test_what_cannot_be_stored(tmp_path: Path) -> None:
+    world = World()
+    for name in ("../x", "", "images-1", ".hidden", "a/b"):
+        if name:
+            with pytest.raises(ValueError, match="name must be letters"):
+                world.dissect(tmp_path, name=name)
+    with pytest.raises(ValueError, match="shard_images must be at least 1, got 0"):
+        world.dissect(tmp_path, shard_images=0)
+    world.probe = iter(images(COUNT))
+    with pytest.raises(ValueError, match="store needs a probe whose keys are known"):
+        world.dissect(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_images_that_are_all_broken(tmp_path: Path) -> None:
+    world = World()
+    world.probe = tmp_path / "probe"
+    (tmp_path / "probe" / "red").mkdir(parents=True)
+    (tmp_path / "probe" / "red" / "000.png").write_bytes(b"no image")
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"probe must hold a readable image; .* 'red/000\.png' could not be read"):
+            world.dissect(tmp_path / "store")
+
+
+def test_an_image_that_is_readable_at_one_time_only(tmp_path: Path) -> None:
+    world = World()
+    world.probe, store = tmp_path / "probe", tmp_path / "store"
+    for key, image in images(COUNT):
+        (tmp_path / "probe" / key).parent.mkdir(exist_ok=True, parents=True)
+        image.save(tmp_path / "probe" / key)
+    world.dissect(store)
+    path = next((tmp_path / "probe").rglob("*.png"))
+    good = path.read_bytes()
+    path.write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"some images of shards \[\d\] could be read when .*; remove the folder"):
+        world.dissect(store, name="second")
+    path.write_bytes(good)
+    assert same(world.dissect(store, name="second"), world.dissect())
+
+
+class TestOpened:
+    """A store without its network."""
+
+    def test_asks_no_network(self, tmp_path: Path) -> None:
+        world = World()
+        world.dissect(tmp_path)
+        opened = open_store(tmp_path, clip=world.clip, concepts=["a red thing", "a grey thing"], layers="act")
+        assert opened.layers == ["act"]
+        assert same(opened, world.dissect(layers="act", concepts=["a red thing", "a grey thing"]))
+        opened.to_csv(tmp_path / "labels.csv")
+        assert same(opened.relabel(world.clip.concepts, "cos"), world.dissect(layers="act", similarity="cos"))
+        opened.to_report(tmp_path / "report")
+        assert not list((tmp_path / "report" / "images").iterdir())
+        with pytest.raises(ValueError, match="explaining takes the network"):
+            opened.explain(images(1)[0][1])
+
+    def test_shows_the_images_it_is_given(self, tmp_path: Path) -> None:
+        world = World()
+        world.dissect(tmp_path)
+        opened = open_store(tmp_path, clip=world.clip, concepts=world.clip.concepts, probe=images(COUNT))
+        opened.to_report(tmp_path / "report")
+        assert list((tmp_path / "report" / "images").iterdir())
+
+    def test_what_is_not_there(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        world = World()
+        known: dict[str, Any] = {"clip": world.clip, "concepts": world.clip.concepts}
+        with pytest.raises(FileNotFoundError, match="there is no network in"):
+            open_store(tmp_path, **known)
+        stop_after(monkeypatch, 30, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            world.dissect(tmp_path)
+        monkeypatch.undo()
+        with pytest.raises(ValueError, match=r"\d of 4 shards of .* are complete; dissect the network again"):
+            open_store(tmp_path, **known)
+        world.dissect(tmp_path)
+        with pytest.raises(ValueError, match="'hed' is not; did you mean 'head'"):
+            open_store(tmp_path, layers="hed", **known)
+        with pytest.raises(ValueError, match="clip must be given"):
+            open_store(tmp_path, concepts=world.clip.concepts)
+        with pytest.raises(ValueError, match="clip must be the encoder with which"):
+            open_store(tmp_path, concepts=world.clip.concepts, clip=other_clip(world)["clip"])
+        with pytest.raises(FileNotFoundError, match="nothing was stored there"):
+            open_store(tmp_path, name="none", **known)
+
+
+def test_layers_of_any_name(tmp_path: Path) -> None:
+    world = World(nn.Sequential(ColourNetwork("argmax")))
+    world.model.add_module("keys/%: ", nn.Identity())
+    layers = ["0.act", "keys/%: "]
+    assert same(world.dissect(tmp_path, layers), world.dissect(layers=layers))
