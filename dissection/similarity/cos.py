@@ -7,7 +7,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from lwta.dissection.similarity.base import Shard
-from lwta.dissection.similarity.exact import ExactProduct
+from lwta.dissection.similarity.exact import ExactProduct, on_grid
 
 
 class Cos:
@@ -30,8 +30,8 @@ class Cos:
     name = "cos"
 
     def __init__(self) -> None:
-        self._products = ExactProduct()  # AᵀI, (D, d)
-        self._squares = ExactProduct()  # ‖A_i‖², (D, 1)
+        self._products = ExactProduct(top=4)  # AᵀI, (D, d)
+        self._squares = ExactProduct(top=8)  # ‖A_i‖², (D, 1)
         self._gram = ExactProduct()  # IᵀI, (d, d)
 
     def update(self, shard: Shard) -> None:
@@ -39,7 +39,7 @@ class Cos:
         activations = shard.activations.dense().double()
         self._products.add(activations, shard.features)
         self._squares.add(activations.square(), torch.ones(len(activations), 1))
-        self._gram.add(shard.features, shard.features)
+        self._gram.add(on_grid(shard.features), shard.features)
 
     def merge(self, other: Self) -> None:
         """Take in all that ``other`` took in."""

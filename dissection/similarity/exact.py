@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -14,22 +13,21 @@ from typing_extensions import Self
 # bits behind the point, and both are multiplied as integers: SLICE + GRID + log2(ROWS) <= 53 makes every sum of a
 # float64 matrix product exact, in whatever order the processor adds. Beyond ROWS rows, int64 takes over, good for 2^21
 # rows at worst.
-SLICE = 20
-GRID = 22
+SLICE = 22
+GRID = 20
 ROWS = 2048
 
 
-def _digits(a: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """Pairs (e, digits) with a = Σ digits·2^e, where e is a multiple of SLICE and digits are integers below 2^SLICE."""
-    while (largest := a.abs().max().item()) > 0:
-        e = (math.frexp(largest)[1] - 1) // SLICE * SLICE
-        digits = torch.trunc(a * 2.0**-e)
-        yield e, digits
-        a = a - digits * 2.0**e
+def on_grid(x: Tensor) -> Tensor:
+    """Float64 within [−1, 1], rounded as `ExactProduct` rounds the right factor; as the left one it has one digit."""
+    return torch.round(x.double() * 2.0**GRID) * 2.0**-GRID
 
 
 class ExactProduct:
     """AᵀX over rows that come in any order, in any portions: (D, d), the same to the last bit.
+
+    Args:
+        top: the numbers in A are mostly below 2^top; then one digit less has to be multiplied.
 
     Example:
         >>> a, x = torch.randn(100, 3), torch.rand(100, 5)
@@ -41,22 +39,33 @@ class ExactProduct:
         True
     """
 
-    def __init__(self) -> None:
+    def __init__(self, top: int = 0) -> None:
+        self._top = top
         self._sums: dict[int, Tensor] = {}  # place e of the digits to (D, d) int64, in units of 2^(e - GRID)
 
     def add(self, a: Tensor, x: Tensor) -> None:
         """Add aᵀx.
 
         Args:
-            a: (n, D) finite, float32, or float64 between 2^-900 and 2^900 in magnitude.
+            a: (n, D) finite, float32, or float64 between 2^-900 and 2^900 in magnitude. D at least 1.
             x: (n, d) within [−1, 1], rounded to GRID bits behind the point.
         """
         if not self._sums:
             self._sums[0] = torch.zeros(a.shape[1], x.shape[1], dtype=torch.int64)
-        x = torch.round(x.double() * 2.0**GRID)
-        for a_rows, x_rows in zip(a.double().split(ROWS), x.split(ROWS), strict=True):
-            for e, digits in _digits(a_rows):
-                self._accumulate(e, (digits.T @ x_rows).long())
+        for a_rows, x_rows in zip(a.split(ROWS), x.split(ROWS), strict=True):
+            self._add_digits(a_rows.double(), torch.round(x_rows.double() * 2.0**GRID))
+
+    def _add_digits(self, rest: Tensor, x: Tensor) -> None:
+        while True:
+            reach = torch.linalg.vector_norm(rest, math.inf, dim=1)
+            if not reach.all():  # rows without digits further down
+                rest, x, reach = rest[reach > 0], x[reach > 0], reach[reach > 0]
+            if not len(rest):
+                return
+            e = (math.frexp(reach.max().item())[1] - 1 - self._top) // SLICE * SLICE + self._top
+            digits = torch.trunc(rest * 2.0**-e)
+            self._accumulate(e, (digits.T @ x).long())
+            rest = torch.sub(rest, digits, alpha=2.0**e)
 
     def merge(self, other: Self) -> None:
         """Add all that was added to ``other``."""

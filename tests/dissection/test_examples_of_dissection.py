@@ -20,7 +20,12 @@ MODULES = [
     "embeddings",
     "similarity",
     "similarity.cos",
+    "similarity.cos_cubed",
     "similarity.exact",
+    "similarity.jsd",
+    "similarity.rank_reorder",
+    "similarity.soft_wpmi",
+    "similarity.wpmi",
     "store.opening",
     "table",
 ]
