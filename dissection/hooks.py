@@ -20,18 +20,20 @@ class Tap:
     def __init__(self, name: str, pool: Pool, class_token: bool) -> None:
         self.name = name
         self.pool = pool
-        """Once the layer ran, what "auto" stands for."""
+        """As the user asked; once the layer ran, what "auto" stands for."""
         self.axis = -1
         """Once the layer ran, the axis of the neurons in its output."""
+        self._asked = pool
         self._class_token = class_token
-        self._outputs: list[PooledOutput | PooledWinners] = []
+        self._outputs: list[PooledOutput | PooledWinners | Winners] = []
 
     def on_winners(self, layer: Competition, winners: Winners) -> None:
         """Hook of a competitive layer."""
         ndim = winners.values.ndim
         self.axis = layer.dim if layer.dim is not None else _unit_axis(ndim)
-        self.pool = resolve_pool(self.pool, ndim, self._class_token)
-        self._outputs.append(PooledWinners.of(winners, self.pool))
+        self.pool = resolve_pool(self._asked, ndim, self._class_token)
+        # compiled for GPUs, pooling would add up in any order: there it is left to `take`
+        self._outputs.append(winners if torch.compiler.is_compiling() else PooledWinners.of(winners, self.pool))
 
     def on_output(self, layer: nn.Module, inputs: object, output: object) -> None:
         """Forward hook of any other layer."""
@@ -41,7 +43,7 @@ class Tap:
                 f"layer {self.name!r} must give a tensor of 2, 3 or 4 dimensions to be dissected, not {seen}"
             )
         self.axis = _unit_axis(output.ndim)
-        self.pool = resolve_pool(self.pool, output.ndim, self._class_token)
+        self.pool = resolve_pool(self._asked, output.ndim, self._class_token)
         self._outputs.append(PooledOutput.of(output, self.pool))
 
     def take(self, keys: Sequence[str]) -> Activations:
@@ -56,7 +58,8 @@ class Tap:
                 f"layer {self.name!r} ran {len(outputs)} times in one forward of the network, but must run once; "
                 "lwta.convert gives each call of a shared activation a layer of its own"
             )
-        activations = outputs[0].fetch()
+        (output,) = outputs
+        activations = (PooledWinners.of(output, self.pool) if isinstance(output, Winners) else output).fetch()
         if len(activations) != len(keys):
             raise ValueError(f"layer {self.name!r} gave {len(activations)} rows for {len(keys)} images")
         bad = activations.not_finite()
