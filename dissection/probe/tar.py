@@ -20,6 +20,7 @@ LINKS = b"12346"  # hard and symbolic links, devices, pipes
 WITHOUT_DATA = LINKS + b"5"  # folders
 SPARSE = ord("S")
 EXTENSIONS = b"xgLK"  # what is too long for the header of the next member
+NO_HEADER = "what should be a header is none"
 PAX_RECORD = re.compile(rb"(\d{1,7}) ([^=]+)=")
 
 
@@ -88,7 +89,7 @@ def is_tar(path: Path) -> bool:
         header = file.read(BLOCK)
     try:
         _check(header)
-    except (_DamagedError, ValueError):
+    except _DamagedError:
         return False
     return True
 
@@ -99,14 +100,17 @@ def _check(header: bytes) -> None:
         raise _DamagedError("the archive ends without an end mark")
     field = header[148:156]
     if sum(header) - sum(field) + 8 * ord(" ") != _number(field):  # the field itself counts as blanks
-        raise _DamagedError("what should be a header is none")
+        raise _DamagedError(NO_HEADER)
 
 
 def _number(field: bytes) -> int:
     """Octal digits, or the 256-ary number that GNU tar writes where they do not suffice."""
     if field[0] & 128:
         return int.from_bytes(field[1:], "big") if field[0] == 128 else -1
-    return int(field.strip(b" \0") or b"0", 8)
+    try:
+        return int(field.strip(b" \0") or b"0", 8)
+    except ValueError:
+        raise _DamagedError(NO_HEADER) from None
 
 
 def _name(header: bytes) -> str:
