@@ -13,7 +13,17 @@ from torch import nn
 import lwta
 from lwta import dissection
 
-MODULES = ["concepts", "dissect", "embeddings", "similarity", "similarity.cos", "similarity.exact", "table"]
+MODULES = [
+    "concepts",
+    "dissect",
+    "embeddings",
+    "probe.base",
+    "probe.opening",
+    "similarity",
+    "similarity.cos",
+    "similarity.exact",
+    "table",
+]
 
 
 @pytest.mark.parametrize("name", MODULES)
