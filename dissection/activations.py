@@ -187,9 +187,8 @@ class PooledWinners:
             units = Winners(values, others.int(), self.competitors).units()
             neurons = units.shape[1] * self.competitors
             counts = torch.full((images,), units.shape[1])
-            return WinnerActivations(
-                values.flatten(), units.flatten().int(), torch.ones(units.numel()), counts, neurons
-            )
+            values = values.flatten().clone()  # not a view, which would keep both halves
+            return WinnerActivations(values, units.flatten().int(), torch.ones(units.numel()), counts, neurons)
         won = others > 0
         return WinnerActivations(values[won], won.nonzero()[:, 1].int(), others[won], won.sum(1), values.shape[1])
 
