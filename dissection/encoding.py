@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from lwta.dissection.activations import Activations, Pool
+from lwta.dissection.activations import Activations, Pool, average
 from lwta.dissection.encoder import Encoder
-from lwta.dissection.hooks import evaluating, seeded, tapped
+from lwta.dissection.hooks import Tap, evaluating, seeded, tapped
 from lwta.dissection.loading import Skipped, Transform, batches
+from lwta.dissection.precision import Precision, computing, own_type
 from lwta.dissection.probe import Probe
 
 
@@ -42,22 +43,73 @@ def encode(
     workers: int,
     seed: int,
     device: torch.device | str | None,
+    precision: Precision = "auto",
+    draws: int = 1,
+    compile: bool = False,
     only: Collection[int] | None = None,
 ) -> Iterator[Encoded]:
     """Run network and CLIP over the probe, batch by batch. Arguments as in `dissect`.
 
     Only the batches of the numbers in ``only`` are run, None means all. What a batch gives depends on its images and
     its number, not on which others are run.
+
+    Raises:
+        ValueError: ``draws`` is below 1, or ``precision`` unknown.
     """
+    if draws < 1:
+        raise ValueError(f"draws must be at least 1, got {draws}")
     with evaluating(model, device) as place, tapped(model, layers, pool) as taps:
         clip.to(place)
-        for number, batch in batches(probe, transform, clip.preprocess, batch_size, workers, only):
+        network = Network(model, taps, place, precision, seed, draws, compile)
+        clip_precision = computing(precision, place)
+        for number, batch in batches(
+            probe, transform, clip.preprocess, batch_size, workers, only, pin=place.type == "cuda"
+        ):
             features, activations = torch.empty(0, 0), {}
             if batch.inputs is not None:
                 # not around the yield: the consumer's own tensors would become inference tensors
                 with torch.inference_mode():
-                    with seeded(seed, number, place):
-                        model(batch.inputs.to(place, non_blocking=True))
-                    activations = {tap.name: tap.take(batch.keys) for tap in taps}
-                    features = clip.encode_images(batch.keys, batch.clip_inputs)
+                    activations = network(batch.inputs, batch.keys, number)
+                    with clip_precision:
+                        features = clip.encode_images(batch.keys, batch.clip_inputs)
             yield Encoded(number, batch.keys, batch.labels, features, activations, batch.skipped)
+
+
+class Network:
+    """The dissected network, run for what its layers give."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        taps: Sequence[Tap],
+        place: torch.device,
+        precision: Precision,
+        seed: int,
+        draws: int,
+        compile: bool,
+    ) -> None:
+        # the hooks are compiled with the network; with fallback_random the draws are those of the network as it is
+        self._model = torch.compile(model, options={"fallback_random": True}) if compile else model
+        self._taps = taps
+        self._place = place
+        self._seed = seed
+        self._draws = draws
+        self._type = own_type(model)
+        self._precision = computing(precision, place, self._type)
+        convolves = any(isinstance(module, nn.Conv2d) for module in model.modules())
+        self._channels_last = place.type == "cuda" and convolves  # which the convolutions of tensor cores ask for
+
+    def __call__(self, inputs: Tensor, keys: Sequence[str], number: int) -> dict[str, Activations]:
+        """By layer, the activations on the images of the batch of this number, averaged over the draws."""
+        inputs = inputs.to(self._place, non_blocking=True)
+        if inputs.is_floating_point():
+            inputs = inputs.to(self._type)
+        if self._channels_last and inputs.ndim == 4:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        drawn: dict[str, list[Activations]] = {tap.name: [] for tap in self._taps}
+        for draw in range(self._draws):
+            with seeded(self._seed, number, self._place, draw), self._precision:
+                self._model(inputs)
+            for tap in self._taps:
+                drawn[tap.name].append(tap.take(keys))
+        return {name: average(activations) for name, activations in drawn.items()}

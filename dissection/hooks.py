@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lwta import Competition, Winners
-from lwta.dissection.activations import Activations, Pool, pool_dense, pool_winners, resolve_pool
+from lwta.dissection.activations import Activations, Pool, PooledOutput, PooledWinners, resolve_pool
 from lwta.dissection.words import did_you_mean
 
 
@@ -20,18 +20,20 @@ class Tap:
     def __init__(self, name: str, pool: Pool, class_token: bool) -> None:
         self.name = name
         self.pool = pool
-        """Once the layer ran, what "auto" stands for."""
+        """As the user asked; once the layer ran, what "auto" stands for."""
         self.axis = -1
         """Once the layer ran, the axis of the neurons in its output."""
+        self._asked = pool
         self._class_token = class_token
-        self._outputs: list[Activations] = []
+        self._outputs: list[PooledOutput | PooledWinners | Winners] = []
 
     def on_winners(self, layer: Competition, winners: Winners) -> None:
         """Hook of a competitive layer."""
         ndim = winners.values.ndim
         self.axis = layer.dim if layer.dim is not None else _unit_axis(ndim)
-        self.pool = resolve_pool(self.pool, ndim, self._class_token)
-        self._outputs.append(pool_winners(winners, self.pool))
+        self.pool = resolve_pool(self._asked, ndim, self._class_token)
+        # compiled for GPUs, pooling would add up in any order: there it is left to `take`
+        self._outputs.append(winners if torch.compiler.is_compiling() else PooledWinners.of(winners, self.pool))
 
     def on_output(self, layer: nn.Module, inputs: object, output: object) -> None:
         """Forward hook of any other layer."""
@@ -41,8 +43,8 @@ class Tap:
                 f"layer {self.name!r} must give a tensor of 2, 3 or 4 dimensions to be dissected, not {seen}"
             )
         self.axis = _unit_axis(output.ndim)
-        self.pool = resolve_pool(self.pool, output.ndim, self._class_token)
-        self._outputs.append(pool_dense(output, self.pool))
+        self.pool = resolve_pool(self._asked, output.ndim, self._class_token)
+        self._outputs.append(PooledOutput.of(output, self.pool))
 
     def take(self, keys: Sequence[str]) -> Activations:
         """What the layer gave on the images with these keys.
@@ -56,11 +58,11 @@ class Tap:
                 f"layer {self.name!r} ran {len(outputs)} times in one forward of the network, but must run once; "
                 "lwta.convert gives each call of a shared activation a layer of its own"
             )
-        activations = outputs[0]
-        dense = activations.dense()
-        if len(dense) != len(keys):
-            raise ValueError(f"layer {self.name!r} gave {len(dense)} rows for {len(keys)} images")
-        bad = (~torch.isfinite(dense)).any(1).nonzero()
+        (output,) = outputs
+        activations = (PooledWinners.of(output, self.pool) if isinstance(output, Winners) else output).fetch()
+        if len(activations) != len(keys):
+            raise ValueError(f"layer {self.name!r} gave {len(activations)} rows for {len(keys)} images")
+        bad = activations.not_finite()
         if len(bad):
             raise ValueError(f"layer {self.name!r} gave a value that is not finite on image {keys[int(bad[0])]!r}")
         return activations
@@ -124,8 +126,9 @@ def evaluating(model: nn.Module, device: torch.device | str | None = None) -> It
 
 
 @contextmanager
-def seeded(seed: int, part: int, device: torch.device) -> Iterator[None]:
-    """Random numbers that depend on nothing but the two numbers; afterwards the generators are as they were."""
+def seeded(seed: int, part: int, device: torch.device, draw: int = 0) -> Iterator[None]:
+    """Random numbers that depend on nothing but the three numbers; afterwards the generators are as they were."""
+    entropy = [seed, part, draw] if draw else [seed, part]
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(int(np.random.SeedSequence([seed, part]).generate_state(1, np.uint64)[0] >> 1))
+        torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1))
         yield

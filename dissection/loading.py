@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
 from math import ceil
@@ -10,12 +10,11 @@ from typing import NamedTuple
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
+from lwta.dissection.preprocessing import Transform
 from lwta.dissection.probe import Probe, Sample
-
-Transform = Callable[[Image.Image], Tensor]
 
 
 class Skipped(NamedTuple):
@@ -75,10 +74,21 @@ def batches(
     batch_size: int,
     workers: int,
     only: Collection[int] | None = None,
+    pin: bool = False,
 ) -> Iterator[tuple[int, Batch]]:
     """Number and content of batches of ``batch_size`` images, the last may have fewer, in the order of the probe.
 
-    Of the numbers in ``only`` alone, if it is not None; a stream is passed over to get at them.
+    Args:
+        probe: of which to read the images. A stream is read by this process, whatever ``workers`` says.
+        transform: the network's preprocessing.
+        clip_transform: CLIP's; None if it needs no images.
+        batch_size: n, at least 1.
+        workers: processes that read and preprocess, each two batches ahead; 0 is this process, when a batch is due.
+        only: the numbers of the batches wanted; None for all. A stream is passed over to get at them.
+        pin: put the batches in page-locked memory, from which copies to a GPU do not wait.
+
+    Raises:
+        ValueError: a probe that knows its images has no batch of a number in ``only``.
     """
     collate = Collate(transform, clip_transform)
     if probe.keys is None:
@@ -91,29 +101,16 @@ def batches(
                 yield number, collate(samples)
     else:
         every = range(len(probe.keys))
-        numbers = range(ceil(len(every) / batch_size)) if only is None else sorted(only)
+        total = ceil(len(every) / batch_size)
+        numbers = range(total) if only is None else sorted(only)
+        if numbers and not 0 <= numbers[0] <= numbers[-1] < total:
+            raise ValueError(f"only must hold numbers of batches, 0…{total - 1}, got {numbers[0]}…{numbers[-1]}")
         loader = DataLoader(
             probe,
             batch_sampler=[list(every[number * batch_size : (number + 1) * batch_size]) for number in numbers],
             num_workers=workers,
             collate_fn=collate,
+            pin_memory=pin,
             generator=torch.Generator(),  # else the loader draws its seed from the global generator
         )
         yield from zip(numbers, loader, strict=True)
-
-
-def default_transform(model: nn.Module) -> Transform:
-    """The evaluation preprocessing of a timm model, from its ``pretrained_cfg``.
-
-    Raises:
-        ValueError: the model has none.
-    """
-    if not getattr(model, "pretrained_cfg", None):
-        raise ValueError(
-            f"transform must be given, since {type(model).__name__} has no pretrained_cfg as timm's models do: "
-            "a callable from a PIL image to the network's input, such as torchvision.transforms.Compose([...])"
-        )
-    from timm.data import create_transform, resolve_data_config
-
-    transform: Transform = create_transform(**resolve_data_config({}, model=model), is_training=False)
-    return transform

@@ -16,6 +16,7 @@ from lwta.dissection.activations import Activations, Pool
 from lwta.dissection.encoder import Encoder
 from lwta.dissection.encoding import Encoded, encode
 from lwta.dissection.loading import Skipped, Transform
+from lwta.dissection.precision import Precision
 from lwta.dissection.probe import Probe
 from lwta.dissection.similarity import Shard, Similarity
 from lwta.dissection.similarity.top import NONE, largest, pack, unpack
@@ -169,6 +170,9 @@ def record(
     seed: int,
     device: torch.device | str | None,
     progress: bool,
+    precision: Precision = "auto",
+    draws: int = 1,
+    compile: bool = False,
 ) -> Recording:
     """Run network and CLIP once over the probe. Arguments as in `dissect`."""
     read: list[Encoded] = []
@@ -185,6 +189,9 @@ def record(
             workers=workers,
             seed=seed,
             device=device,
+            precision=precision,
+            draws=draws,
+            compile=compile,
         ):
             read.append(batch)
             bar.update(len(batch.keys) + len(batch.skipped))

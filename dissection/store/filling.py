@@ -16,7 +16,8 @@ from tqdm import tqdm
 from lwta.dissection.activations import Pool
 from lwta.dissection.encoder import Encoder
 from lwta.dissection.encoding import Encoded, encode
-from lwta.dissection.loading import Transform
+from lwta.dissection.precision import Precision, own_type, resolved
+from lwta.dissection.preprocessing import Transform
 from lwta.dissection.probe import Probe
 from lwta.dissection.store import fingerprint
 from lwta.dissection.store.contents import ImageTable, StoredActivations, StoredImages, network_folder
@@ -52,6 +53,15 @@ class Pass:
     workers: int
     seed: int
     device: torch.device | str | None
+    precision: Precision
+    draws: int
+    compile: bool
+
+    @property
+    def place(self) -> torch.device:
+        """Where to compute."""
+        home = next((tensor.device for tensor in self.model.parameters()), torch.device("cpu"))
+        return home if self.device is None else torch.device(self.device)
 
     def parts(self) -> dict[str, str | int]:
         """All that the activations depend on, but for the layer."""
@@ -64,11 +74,12 @@ class Pass:
             "pool": self.pool,
             "batch_size": self.batch_size,
             "seed": self.seed,
+            "draws": self.draws,
+            "precision": resolved(self.precision, self.place, own_type(self.model)),
         }
 
     def run(self, job: Job, numbers: Sequence[int], batch_size: int) -> Iterator[Encoded]:
         """The batches of these numbers, with what the job lacks and nothing else."""
-        place = next((tensor.device for tensor in self.model.parameters()), torch.device("cpu"))
         idle = not job.layers
         return encode(
             nn.Sequential(nn.Identity()) if idle else self.model,
@@ -80,7 +91,10 @@ class Pass:
             batch_size=batch_size,
             workers=self.workers,
             seed=self.seed,
-            device=place if self.device is None else self.device,
+            device=self.place,
+            precision=self.precision,
+            draws=1 if idle else self.draws,
+            compile=self.compile and not idle,
             only=numbers,
         )
 
@@ -140,11 +154,11 @@ class Filler:
                     layers = list(dict.fromkeys([*known, *work.layers]))
                     clip_name = getattr(work.clip, "name", None)
                     folder.update(layers=layers, clip_name=clip_name, probe_name=work.probe.name)
-                StoredImages.at(store, str(parts["clip"]), str(parts["probe"]), folder.grid)
+                StoredImages.at(store, fingerprint.embedder(parts), str(parts["probe"]), folder.grid)
 
         team.lead(prepare)
         self.activations = StoredActivations(ShardFolder.at(path, "network", parts, grid))
-        self.images = StoredImages.at(store, str(parts["clip"]), str(parts["probe"]), grid)
+        self.images = StoredImages.at(store, fingerprint.embedder(parts), str(parts["probe"]), grid)
 
     def fill(self) -> StoredRecording:
         """Record what is missing; a warning names what was damaged.

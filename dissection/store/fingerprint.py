@@ -54,6 +54,11 @@ def fingerprint_probe(probe: Probe) -> str:
     return f"{len(probe.keys)} images, {_digest(chr(0).join([*probe.keys, told]))}"
 
 
+def embedder(parts: Mapping[str, str | int]) -> str:
+    """What the embeddings of images depend on besides the images: CLIP and the precision in which it computes."""
+    return f"{parts['clip']} in {parts['precision']}"
+
+
 def describe(thing: object, depth: int = _DEPTH) -> str:
     """What a transform does, as far as can be said without calling it.
 

@@ -17,6 +17,7 @@ from lwta.dissection.result import Dissection
 from lwta.dissection.similarity import Similarity, find_similarity
 from lwta.dissection.store.contents import ImageTable, StoredActivations, StoredImages, network_folder
 from lwta.dissection.store.filling import Filler, Pass
+from lwta.dissection.store.fingerprint import embedder
 from lwta.dissection.store.folder import MANIFEST, RESUME, ShardFolder
 from lwta.dissection.store.recording import StoredRecording
 from lwta.dissection.store.team import Team
@@ -111,7 +112,7 @@ def open_store(
         if layer not in activations.layers:
             hint = did_you_mean(layer, activations.layers) or f"; recorded: {', '.join(activations.layers)}"
             raise ValueError(f"layers must be recorded in {folder.path}, {layer!r} is not{hint}")
-    images = StoredImages.open(Path(store), parts["clip"], parts["probe"])
+    images = StoredImages.open(Path(store), embedder(parts), parts["probe"])
     for part, columns in ((images.folder, set(StoredImages.COLUMNS)), (folder, activations.columns(wanted))):
         complete = sum(entry.files.keys() >= columns for entry in part.entries.values())
         if complete < part.grid.shards:

@@ -20,6 +20,7 @@ from lwta.cli.naming import add_naming, find_concepts, open_clip, write
 from lwta.cli.processes import default_device, process_group
 from lwta.dissection import dissect
 from lwta.dissection.activations import POOLS
+from lwta.dissection.precision import PRECISIONS
 from lwta.dissection.table import Column, text_table
 
 
@@ -30,7 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--transform", metavar="FILE.py:FUNCTION", help="the network's preprocessing, if it has none")
     parser.add_argument("--layers", nargs="+", metavar="LAYER", help="names, or patterns such as 'blocks.*.mlp.act'")
     parser.add_argument("--list-layers", action="store_true", help="print the layers that can be dissected, and stop")
-    parser.add_argument("--probe", type=Path, metavar="PATH", help="folder or zip archive of images")
+    parser.add_argument(
+        "--probe", type=Path, metavar="PATH", help="folder, zip or tar of images, or shards-{000..127}.tar"
+    )
     add_naming(parser, clip="tiny")
     parser.add_argument("--pool", default="auto", choices=POOLS, help="how positions become one number (%(default)s)")
     parser.add_argument("--store", type=Path, metavar="FOLDER", help="record there; a rerun goes on where it stopped")
@@ -39,6 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, default=64, metavar="N", help="images at a time (%(default)s)")
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes that read images (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the draw of the winners (%(default)s)")
+    parser.add_argument("--draws", type=int, default=1, metavar="N", help="of the winners, averaged (%(default)s)")
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, default="auto", help="in which networks compute (bfloat16 on GPUs)"
+    )
+    parser.add_argument("--compile", action="store_true", help="run the network by torch.compile")
     parser.add_argument("--device", help="where to compute (a GPU if there is one)")
 
 
@@ -51,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.layers is None:
         raise ValueError("--layers must name the layers to dissect; --list-layers prints them")
     if arguments.probe is None:
-        raise ValueError("--probe must be a folder or a zip archive of images")
+        raise ValueError("--probe must be a folder, a zip or tar archive of images, or shards")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and arguments.store is None:
         raise ValueError("--store must be given: several processes share their work through it")
     clip = open_clip(arguments.clip)
@@ -74,6 +82,9 @@ def run(arguments: argparse.Namespace) -> int:
                 store=arguments.store,
                 name=arguments.name,
                 shard_images=arguments.shard_images,
+                precision=arguments.precision,
+                draws=arguments.draws,
+                compile=arguments.compile,
             )
         except KeyboardInterrupt:
             if arguments.store is not None and rank == 0:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lwta.dissection.loading import Transform
+from lwta.dissection.preprocessing import Transform
 from lwta.dissection.words import did_you_mean, some
 
 FORMS = "timm:NAME, torchvision:NAME, FILE.py:FUNCTION or PACKAGE.MODULE:FUNCTION"

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+from torch.nn.functional import one_hot
 
 from lwta import Winners
-from lwta.dissection.activations import pool_dense, pool_winners, resolve_pool
+from lwta.dissection.activations import (
+    DenseActivations,
+    WinnerActivations,
+    average,
+    pool_dense,
+    pool_winners,
+    resolve_pool,
+)
 
 
 def random_winners(*shape: int, competitors: int = 3) -> Winners:
@@ -14,26 +24,90 @@ def random_winners(*shape: int, competitors: int = 3) -> Winners:
     return Winners(torch.randint(-2, 3, shape).float(), torch.randint(competitors, shape).byte(), competitors)
 
 
-@pytest.mark.parametrize("shape", [(5, 4), (5, 7, 4), (5, 3, 2, 4)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("competitors", [1, 2, 3, 8, 12, 24])
+@pytest.mark.parametrize("shape", [(5, 4), (5, 7, 4), (5, 1, 4), (5, 3, 2, 4), (1, 2, 1, 1)])
 @pytest.mark.parametrize("pool", ["mean", "max", "cls"])
-def test_winners_are_pooled_like_the_dense_output(shape: tuple[int, ...], pool: str) -> None:
-    if pool == "cls" and len(shape) == 4:
-        pytest.skip("no tokens")
-    winners = random_winners(*shape)
-    positions = winners.to_dense().reshape(5, -1, 12)
-    units = winners.units().reshape(5, -1, 4)
+def test_winners_are_pooled_like_the_dense_output(
+    shape: tuple[int, ...], competitors: int, dtype: torch.dtype, pool: Any
+) -> None:
+    """Against the definition, written out in float64 over every unit."""
+    values = torch.randn(shape).mul(torch.randint(0, 2, shape)).to(dtype)  # of both signs, many 0
+    winners = Winners(values, torch.randint(competitors, shape).byte(), competitors)
+    n, blocks, neurons = shape[0], shape[-1], shape[-1] * competitors
+    values = values.double().reshape(n, -1, blocks)
+    won = one_hot(winners.indices.long(), competitors).bool().reshape(n, -1, blocks, competitors)
     if pool == "cls":
-        positions, units = positions[:, :1], units[:, :1]
-    pooled = positions.amax(1) if pool == "max" else positions.mean(1)
-    share = torch.nn.functional.one_hot(units, 12).sum(2).double().mean(1)  # (5, 12)
+        values, won = values[:, :1], won[:, :1]
+    positions = torch.where(won, values[..., None], 0).reshape(n, -1, neurons)
+    share = won.double().mean(1).reshape(n, neurons)
+    expected = torch.where(share > 0, positions.amax(1) if pool == "max" else positions.mean(1), -torch.inf)
 
     activations = pool_winners(winners, pool)
-    expected = torch.where(share > 0, pooled, -torch.inf)
-    torch.testing.assert_close(activations.dense(absent=-torch.inf), expected)
+    assert activations.values.dtype == torch.float32
+    torch.testing.assert_close(activations.dense(absent=-torch.inf).double(), expected, rtol=1e-6, atol=1e-6)
     assert torch.equal(activations.wins(), (share > 0).sum(0))
+    assert torch.equal(activations.counts, (share > 0).sum(1))
     torch.testing.assert_close(activations.positions_won(), share.sum(0), rtol=1e-6, atol=0)
-    assert len(activations) == 5
-    assert activations.neurons == 12
+    assert len(activations) == n
+    assert activations.neurons == neurons
+    cells = activations.cells()
+    assert (cells[1:] > cells[:-1]).all()  # images in their order, units rising within
+
+
+@pytest.mark.parametrize("pool", ["mean", "max"])
+def test_pooling_of_many_positions_is_accurate(pool: Any) -> None:
+    winners = Winners(torch.rand(2, 56, 56, 3) + 1, torch.randint(2, (2, 56, 56, 3)).byte(), 2)
+    dense = winners.to_dense().double().flatten(1, 2)
+    expected = dense.mean(1) if pool == "mean" else dense.amax(1)
+    torch.testing.assert_close(pool_winners(winners, pool).dense().double(), expected, rtol=1e-5, atol=0)
+
+
+def test_more_competitors_than_a_byte_counts() -> None:
+    indices = torch.tensor([[[299], [3]]]).to(torch.uint16)
+    activations = pool_winners(Winners(torch.tensor([[[2.0], [-4.0]]]), indices, 300), "mean")
+    assert activations.units.tolist() == [3, 299]
+    assert activations.values.tolist() == [-2, 1]
+    assert pool_winners(Winners(torch.ones(1, 1), indices[:, 0], 300), "mean").units.tolist() == [299]
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (2, 5, 3)])
+@pytest.mark.parametrize("pool", ["mean", "max"])
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+def test_images_of_values_that_are_not_finite(shape: tuple[int, ...], pool: Any, bad: float) -> None:
+    values = torch.randn(shape)
+    values[(1, 0, 2) if len(shape) == 3 else (1, 2)] = bad
+    activations = pool_winners(Winners(values, torch.zeros(shape, dtype=torch.uint8), 1), pool)
+    hidden = pool == "max" and bad == -torch.inf and len(shape) == 3  # below all others
+    assert set(activations.not_finite().tolist()) == (set() if hidden else {1})
+
+
+def test_the_mean_of_draws() -> None:
+    draws = [
+        pool_winners(Winners(torch.tensor([[4.0, 1.0], [2.0, 8.0]]), torch.tensor(indices).byte(), 2), "mean")
+        for indices in ([[0, 0], [1, 1]], [[1, 0], [1, 0]])
+    ]
+    mean = average(draws)
+    assert isinstance(mean, WinnerActivations)
+    assert mean.dense(absent=torch.inf).tolist() == [[2, 2, 1, torch.inf], [torch.inf, 2, 4, 4]]
+    assert mean.shares.tolist() == [0.5, 0.5, 1, 1, 0.5, 0.5]
+    assert mean.counts.tolist() == [3, 3]
+    assert mean.wins().tolist() == [1, 2, 2, 1]
+    assert average(draws[:1]) is draws[0]
+    dense = average([DenseActivations(torch.tensor([[1.0, -2.0]])), DenseActivations(torch.tensor([[2.0, 2.0]]))])
+    assert dense.dense().tolist() == [[1.5, 0]]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("pool", ["mean", "max", "cls"])
+def test_on_a_gpu_pooling_is_the_same_every_time(pool: Any) -> None:
+    values, indices = torch.randn(4, 197, 32, device="cuda"), torch.randint(24, (4, 197, 32), device="cuda").byte()
+    found = [pool_winners(Winners(values, indices, 24), pool) for _ in range(3)]
+    expected = pool_winners(Winners(values.cpu(), indices.cpu(), 24), pool)
+    for activations in found:
+        assert torch.equal(activations.values, found[0].values)
+        assert torch.equal(activations.units, expected.units)
+        torch.testing.assert_close(activations.values, expected.values, rtol=1e-5, atol=1e-6)
 
 
 def test_a_winner_of_value_zero_has_won() -> None:

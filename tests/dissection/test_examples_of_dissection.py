@@ -18,6 +18,8 @@ MODULES = [
     "concepts",
     "dissect",
     "embeddings",
+    "probe.base",
+    "probe.opening",
     "similarity",
     "similarity.cos",
     "similarity.cos_cubed",

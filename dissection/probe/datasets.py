@@ -1,0 +1,100 @@
+"""Probes of what others hold: datasets, sequences and iterables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from PIL import Image
+from torch.utils.data import IterableDataset
+
+from lwta.dissection.probe.base import IndexedProbe, Probe, Sample, converted, decoded, require_images
+from lwta.dissection.words import some
+
+
+class DatasetProbe(IndexedProbe):
+    """A dataset as torchvision or Hugging Face have them, without a transform of its own."""
+
+    def __init__(self, dataset: Any) -> None:
+        self.name = type(dataset).__name__
+        self._dataset = dataset
+        self._classes = _class_names(dataset)
+        width = len(str(max(len(dataset) - 1, 0)))
+        self.keys = [f"{i:0{width}d}" for i in range(len(dataset))]
+        require_images(self.keys, self.name)
+
+    def _read(self, index: int) -> Sample:
+        key = self.keys[index]
+        try:
+            item = self._dataset[index]
+        # what PIL raises when the dataset decodes; anything else is a mistake in the dataset
+        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+            return Sample(key, None, problem=str(error))
+        image, label = _image_and_label(item, key)
+        label = self._class(label)
+        if isinstance(image, Mapping):  # Hugging Face's Image(decode=False)
+            image = image.get("bytes")
+        return decoded(key, image, label) if isinstance(image, bytes) else converted(key, image, label)
+
+    def _class(self, label: Any) -> str | None:
+        if getattr(label, "ndim", None) == 0:  # a number of numpy or torch
+            label = label.item()
+        if self._classes is None or not isinstance(label, int):
+            return None if label is None else str(label)
+        return str(self._classes[label]) if 0 <= label < len(self._classes) else None  # −1 stands for unknown
+
+
+class PairsProbe(IndexedProbe):
+    """A sequence of (key, image) pairs."""
+
+    def __init__(self, pairs: Sequence[Any]) -> None:
+        self.name = type(pairs).__name__
+        self._pairs = pairs
+        self.keys = [_pair(item)[0] for item in pairs]
+        require_images(self.keys, self.name)
+
+    def _read(self, index: int) -> Sample:
+        return converted(*_pair(self._pairs[index]))
+
+
+class StreamProbe(Probe, IterableDataset[Sample]):
+    """An iterable of (key, image) pairs, read once and by the main process; the report has no thumbnails of it."""
+
+    keys = None
+
+    def __init__(self, pairs: Iterable[Any]) -> None:
+        self.name = type(pairs).__name__
+        self._pairs = pairs
+
+    def __iter__(self) -> Iterator[Sample]:
+        for item in self._pairs:
+            yield converted(*_pair(item))
+
+    def images(self, keys: Iterable[str]) -> Iterator[tuple[str, Image.Image]]:
+        """None: they have gone by."""
+        yield from ()
+
+
+def _class_names(dataset: Any) -> Sequence[Any] | None:
+    """Names of the classes by number: ``classes`` of torchvision, ``features["label"].names`` of Hugging Face."""
+    features = getattr(dataset, "features", None)
+    if isinstance(features, Mapping) and getattr(features.get("label"), "names", None):
+        return features["label"].names
+    classes = getattr(dataset, "classes", None)
+    return classes if isinstance(classes, Sequence) else None
+
+
+def _image_and_label(item: Any, key: str) -> tuple[Any, Any]:
+    if isinstance(item, Mapping):
+        if "image" not in item:
+            raise TypeError(f"probe must have rows with an 'image', but row {key!r} has {some([*map(str, item)])}")
+        return item["image"], item.get("label")
+    if isinstance(item, tuple | list) and len(item) > 1:
+        return item[0], item[1]
+    return item, None
+
+
+def _pair(item: Any) -> tuple[str, Any]:
+    if not (isinstance(item, tuple | list) and len(item) == 2 and isinstance(item[0], str)):
+        raise TypeError(f"probe must yield pairs of a key (str) and an image, got {type(item).__name__}")
+    return item[0], item[1]

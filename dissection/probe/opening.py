@@ -1,0 +1,108 @@
+"""Which kind of probe a source is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lwta.dissection.probe.base import Probe, is_image
+from lwta.dissection.probe.datasets import DatasetProbe, PairsProbe, StreamProbe
+from lwta.dissection.probe.files import FolderProbe, ZipProbe, files_below
+from lwta.dissection.probe.shards import TarProbe
+from lwta.dissection.probe.tar import is_tar
+from lwta.dissection.words import some
+
+KINDS = "a folder, a zip or tar archive, tar shards, a dataset or an iterable of (key, image)"
+COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
+BRACES = re.compile(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}")
+MOST_SHARDS = 1_000_000
+
+
+def open_probe(source: Probe | str | Path | Iterable[Any]) -> Probe:
+    """See `Probe.of`."""
+    if isinstance(source, Probe):
+        return source
+    if isinstance(source, str | Path):
+        return _open_path(str(source))
+    if isinstance(source, Mapping):
+        raise TypeError(f"probe must be {KINDS}; of a mapping, pass one entry: {some([*map(str, source)])}")
+    if isinstance(source, Sequence) and source and all(isinstance(item, str | Path) for item in source):
+        return TarProbe([path for item in source for path in _shards(str(item))], f"{len(source)} archives")
+    if isinstance(source, Sequence) and _is_keyed(source):
+        return PairsProbe(source)
+    if hasattr(source, "__getitem__") and hasattr(source, "__len__"):
+        return DatasetProbe(source)
+    if isinstance(source, Iterable):
+        return StreamProbe(source)
+    raise TypeError(f"probe must be {KINDS}, got {type(source).__name__}")
+
+
+def _open_path(name: str) -> Probe:
+    path = Path(name)
+    if path.is_dir():
+        images = sorted(filter(is_image, files_below(path)))
+        shards = [] if images else sorted(path.rglob("*.tar"))
+        return TarProbe(shards, name) if shards else FolderProbe(path, images)
+    if not path.exists() and BRACES.search(name):
+        return TarProbe(list(_shards(name)), name)
+    if not path.is_file():
+        raise FileNotFoundError(f"probe must be a folder or a zip or tar archive of images; there is no {path}")
+    if path.suffix == ".tar" or is_tar(path):
+        return TarProbe([path], name)
+    with path.open("rb") as file:
+        start = file.read(8)
+    for magic, method in COMPRESSED.items():
+        if start.startswith(magic):
+            raise ValueError(
+                f"probe must be an archive whose images can be read one by one; {path} is compressed as a whole with "
+                f"{method}: decompress it to a plain .tar first (images are compressed already)"
+            )
+    return ZipProbe(path)
+
+
+def _shards(name: str) -> Iterator[Path]:
+    """The archives that a name with ranges stands for.
+
+    Raises:
+        FileNotFoundError: one of them is not there.
+    """
+    for path in [name] if Path(name).exists() else expand(name):
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"probe must name archives that are there; there is no {path}")
+        yield Path(path)
+
+
+def expand(name: str) -> Iterator[str]:
+    """The names that one with ``{000..127}`` or ``{a,b}``, any number of them, stands for, the last varying fastest.
+
+    Raises:
+        ValueError: a range is empty or longer than a million.
+
+    Example:
+        >>> list(expand("{train,val}-{09..10}.tar"))
+        ['train-09.tar', 'train-10.tar', 'val-09.tar', 'val-10.tar']
+    """
+    match = BRACES.search(name)
+    if match is None:
+        yield name
+        return
+    first, last, listed = match.groups()
+    choices: Iterable[str]
+    if listed is None:
+        count = int(last) - int(first) + 1
+        if not 1 <= count <= MOST_SHARDS:
+            raise ValueError(f"probe must have ranges of 1 to {MOST_SHARDS} shards, got {match.group()} in {name!r}")
+        width = len(first) if first.startswith("0") else 0
+        choices = (f"{number:0{width}d}" for number in range(int(first), int(last) + 1))
+    else:
+        choices = listed.split(",")
+    for choice in choices:
+        for rest in expand(name[match.end() :]):
+            yield name[: match.start()] + choice + rest
+
+
+def _is_keyed(source: Sequence[Any]) -> bool:
+    """Whether a list or tuple holds (key, image) pairs rather than images with labels."""
+    return bool(source) and isinstance(source[0], tuple | list) and isinstance(next(iter(source[0]), None), str)
