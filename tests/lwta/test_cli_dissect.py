@@ -177,15 +177,15 @@ def test_ctrl_c_says_how_to_go_on(here: Path) -> None:
     command = [*TYPICAL, "--store", "store", "--transform", "mine.py:slowly", "--out", "out.csv"]
     process = started("lwta", *command)
     deadline = time.monotonic() + 120
-    while not list(here.glob("store/*/shards/00000.json")) and time.monotonic() < deadline:
+    while not list(here.glob("store/Sequential/shards/00000.json")) and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
     assert "stopped; store keeps the shards that are complete, and the same command goes on from there" in said
     assert "Traceback" not in said
-    complete = {path.stem for path in here.glob("store/*/shards/*.json")}  # of the others a file may be there already
-    files = [path for path in here.glob("store/*/layers/*/*") if path.stem in complete]
+    complete = {path.stem for path in here.glob("store/Sequential/shards/*.json")}  # of the others a file may be there already
+    files = [path for path in here.glob("store/Sequential/layers/*/*") if path.stem in complete]
     stored = {path: path.stat().st_mtime_ns for path in files}
     assert 0 < len(stored) < 6
     assert main(command) == 0
