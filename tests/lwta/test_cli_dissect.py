@@ -184,7 +184,9 @@ def test_ctrl_c_says_how_to_go_on(here: Path) -> None:
     assert process.returncode == 130, said
     assert "stopped; store keeps the shards that are complete, and the same command goes on from there" in said
     assert "Traceback" not in said
-    complete = {path.stem for path in here.glob("store/Sequential/shards/*.json")}  # of the others a file may be there already
+    complete = {
+        path.stem for path in here.glob("store/Sequential/shards/*.json")
+    }  # of the others a file may be there already
     files = [path for path in here.glob("store/Sequential/layers/*/*") if path.stem in complete]
     stored = {path: path.stat().st_mtime_ns for path in files}
     assert 0 < len(stored) < 6
