@@ -137,9 +137,7 @@ def build(config: ModelConfig) -> nn.Module:
     check_choice("name", config.name, tuple(list_models()))
     architecture = _ARCHITECTURES[config.name]
     if architecture.module == "resnets" and (config.fused or config.drop_path):
-        raise ValueError(
-            f"fused and drop_path are for transformers; {config.name} has neither perceptrons nor drop path"
-        )
+        raise ValueError(f"fused and drop_path are settings of transformers, which {config.name} is not")
     function: Callable[..., nn.Module] = getattr(
         import_module(f"lwta.models.{architecture.module}"), architecture.function
     )

@@ -81,7 +81,7 @@ def test_files_that_are_no_checkpoints(tmp_path: Path) -> None:
     for name in ("text.pt", "code.pt", "text.safetensors"):
         with pytest.raises(ValueError, match=f"{name} is no "):
             load_checkpoint(network(), tmp_path / name)
-    with pytest.raises(ValueError, match="must be a state dict or hold one as 'model', .* found: epoch"):
+    with pytest.raises(ValueError, match=r"must be a state dict or hold one as 'model', .* found: epoch"):
         load_checkpoint(network(), tmp_path / "empty.pt")
     for name in ("absent.pt", "absent.safetensors"):
         with pytest.raises(FileNotFoundError):
