@@ -9,6 +9,7 @@ from lwta.models import create_model, list_models
 from lwta.network import average_logits, competitions, kl_divergence, set_eval_mode, set_temperature
 from lwta.saving import load_model, save_model
 from lwta.schedule import TemperatureSchedule
+from lwta.usage import Usage, usage
 from lwta.winners import Winners
 
 __version__ = "0.1.0"
@@ -21,6 +22,7 @@ __all__ = [
     "LWTALinear",
     "LWTAMlp",
     "TemperatureSchedule",
+    "Usage",
     "Winners",
     "average_logits",
     "competitions",
@@ -34,4 +36,5 @@ __all__ = [
     "save_model",
     "set_eval_mode",
     "set_temperature",
+    "usage",
 ]

@@ -11,7 +11,7 @@ import lwta
 
 MODULES = (
     *("lwta.checkpoint", "lwta.convert", "lwta.functional", "lwta.layers", "lwta.loss", "lwta.models.registry"),
-    *("lwta.network", "lwta.saving", "lwta.schedule", "lwta.winners"),
+    *("lwta.network", "lwta.saving", "lwta.schedule", "lwta.usage", "lwta.winners"),
 )
 
 
