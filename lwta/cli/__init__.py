@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from lwta.cli import demo
+from lwta.cli import demo, train
 
-_COMMANDS = {"demo": demo}
+_COMMANDS = {"demo": demo, "train": train}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
