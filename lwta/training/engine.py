@@ -20,7 +20,7 @@ from lwta.training.evaluation import evaluate
 from lwta.training.loaders import Batches, derive
 from lwta.training.log import Board, Row, bar_text, write_table
 from lwta.training.recipes import Recipe
-from lwta.training.state import load_state, random_state, save_state, set_random_state
+from lwta.training.state import load_state, random_state, save_state, seed_generators, set_random_state
 from lwta.usage import usage
 
 CHECKPOINT, TABLE = "checkpoint.pt", "log.csv"
@@ -81,7 +81,7 @@ class Trainer:
 
     def run(self) -> None:
         """Train to the end, from where the run in the folder stands."""
-        torch.manual_seed(derive(self.seed, self.share.rank))
+        seed_generators(derive(self.seed, self.share.rank))
         if self._out is not None and (state := load_state(self._out / CHECKPOINT, self._settings())) is not None:
             self._restore(state)
         board = Board(self._out / "tensorboard") if self._out is not None and self.share.rank == 0 else None

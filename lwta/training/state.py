@@ -12,6 +12,13 @@ import torch
 from lwta.saving import write_atomically
 
 
+def seed_generators(seed: int) -> None:
+    """Seed the global generators of Python, NumPy, torch and its devices."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
 def random_state(device: torch.device) -> dict[str, Any]:
     """The states of the global generators of Python, NumPy, torch and the device, in what ``weights_only`` reads."""
     numpy: Any = np.random.get_state(legacy=True)
