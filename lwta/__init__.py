@@ -1,6 +1,7 @@
 """Vision networks that can be read: competition instead of activation functions, and words for every neuron."""
 
 from lwta import functional
+from lwta.calibration import calibrate
 from lwta.checkpoint import load_checkpoint
 from lwta.convert import convert
 from lwta.layers import LWTA, Competition, LWTAConv2d, LWTALinear, LWTAMlp
@@ -25,6 +26,7 @@ __all__ = [
     "Usage",
     "Winners",
     "average_logits",
+    "calibrate",
     "competitions",
     "convert",
     "create_model",

@@ -10,8 +10,9 @@ from torch import nn
 import lwta
 
 MODULES = (
-    *("lwta.checkpoint", "lwta.convert", "lwta.functional", "lwta.layers", "lwta.loss", "lwta.models.registry"),
-    *("lwta.network", "lwta.saving", "lwta.schedule", "lwta.usage", "lwta.winners"),
+    *("lwta.calibration", "lwta.checkpoint", "lwta.convert", "lwta.functional", "lwta.layers", "lwta.loss"),
+    *("lwta.models.registry", "lwta.network", "lwta.saving", "lwta.schedule", "lwta.training.evaluation"),
+    *("lwta.training.train", "lwta.usage", "lwta.winners"),
 )
 
 

@@ -81,6 +81,7 @@ def train(
     Example:
         >>> import torch
         >>> from lwta import LWTA
+        >>> from lwta.training import TensorBatches
         >>> inputs, targets = torch.randint(256, (64, 1, 4, 4), dtype=torch.uint8), torch.arange(64) % 2
         >>> batches = TensorBatches(inputs, targets, 32, shuffle=True)
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), LWTA(2), nn.Linear(8, 2))
