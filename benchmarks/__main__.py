@@ -1,4 +1,4 @@
-"""`python -m benchmarks SUITE [--json FILE]`: run a suite, print its table, record it."""
+"""`python -m benchmarks SUITE [--json FILE] [--quick]`: run a suite, print its table, record it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.machine import describe
 
-SUITES = ("kernels", "static")
+SUITES = ("kernels", "static", "accuracy")
 
 
 def main() -> int:
@@ -19,8 +19,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("suite", choices=SUITES)
     parser.add_argument("--json", type=Path, help="write the rows and a description of the machine here")
+    parser.add_argument("--quick", action="store_true", help="accuracy: little data, to see whether everything runs")
     arguments = parser.parse_args()
-    rows = importlib.import_module(f"benchmarks.{arguments.suite}").run()
+    options = {"quick": True} if arguments.quick and arguments.suite == "accuracy" else {}
+    rows = importlib.import_module(f"benchmarks.{arguments.suite}").run(**options)
     for row in rows:
         print("  ".join(f"{name}={value}" for name, value in row.items()))
     if arguments.json:
