@@ -1,4 +1,4 @@
-"""`python -m benchmarks SUITE [--json FILE]`: run a suite, print its table, record it."""
+"""`python -m benchmarks SUITE [--json FILE] [--quick]`: run a suite, print its table, record it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 
 from benchmarks.machine import describe
 
-SUITES = ("kernels", "static", "dissection")
-QUICK = ("dissection",)
+SUITES = ("kernels", "static", "dissection", "accuracy")
+QUICK = ("dissection", "accuracy")
 
 
 def main() -> int:
@@ -20,7 +20,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("suite", choices=SUITES)
     parser.add_argument("--json", type=Path, help="write the rows and a description of the machine here")
-    parser.add_argument("--quick", action="store_true", help="small sizes, to see that it works (dissection)")
+    parser.add_argument("--quick", action="store_true", help="small sizes, to see that it works (dissection, accuracy)")
     arguments = parser.parse_args()
     if arguments.quick and arguments.suite not in QUICK:
         parser.error(f"--quick: only {', '.join(QUICK)} have small sizes")

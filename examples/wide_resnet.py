@@ -5,14 +5,11 @@ The names of the modules are those of the authors' checkpoints.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from lwta import LWTA
+from lwta import LWTA, load_checkpoint
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -85,15 +82,8 @@ class WideResNet(nn.Module):
 def load_wide_resnet(checkpoint: str | Path) -> WideResNet:
     """The WideResNet-34-1 of a checkpoint of the authors, in eval mode, with sampled winners.
 
-    The checkpoint also holds the layers' temperatures, which sampling does not need, and a stage (``sub_block1``) that
-    the network never runs.
+    The checkpoint also holds a stage (``sub_block1``) that the network never runs.
     """
-    state: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)["model_state_dict"]
-    used = {
-        key.removeprefix("module."): value
-        for key, value in state.items()
-        if not key.endswith(".temp") and "sub_block1." not in key
-    }
     model = WideResNet()
-    model.load_state_dict(OrderedDict(used))
+    load_checkpoint(model, checkpoint, ignore="sub_block1.*")
     return model.eval()

@@ -1,9 +1,16 @@
 """Vision networks that can be read: competition instead of activation functions, and words for every neuron."""
 
 from lwta import functional
+from lwta.calibration import calibrate
+from lwta.checkpoint import load_checkpoint
 from lwta.convert import convert
 from lwta.layers import LWTA, Competition, LWTAConv2d, LWTALinear, LWTAMlp
+from lwta.loss import ELBOLoss
+from lwta.models import create_model, list_models
 from lwta.network import average_logits, competitions, kl_divergence, set_eval_mode, set_temperature
+from lwta.saving import load_model, save_model
+from lwta.schedule import TemperatureSchedule
+from lwta.usage import Usage, usage
 from lwta.winners import Winners
 
 __version__ = "0.1.0"
@@ -11,15 +18,25 @@ __version__ = "0.1.0"
 __all__ = [
     "LWTA",
     "Competition",
+    "ELBOLoss",
     "LWTAConv2d",
     "LWTALinear",
     "LWTAMlp",
+    "TemperatureSchedule",
+    "Usage",
     "Winners",
     "average_logits",
+    "calibrate",
     "competitions",
     "convert",
+    "create_model",
     "functional",
     "kl_divergence",
+    "list_models",
+    "load_checkpoint",
+    "load_model",
+    "save_model",
     "set_eval_mode",
     "set_temperature",
+    "usage",
 ]

@@ -9,8 +9,14 @@ from torch import nn
 
 import lwta
 
+MODULES = (
+    *("lwta.calibration", "lwta.checkpoint", "lwta.convert", "lwta.functional", "lwta.layers", "lwta.loss"),
+    *("lwta.models.registry", "lwta.network", "lwta.saving", "lwta.schedule", "lwta.training.evaluation"),
+    *("lwta.training.train", "lwta.usage", "lwta.winners"),
+)
 
-@pytest.mark.parametrize("name", ["lwta.convert", "lwta.functional", "lwta.layers", "lwta.network", "lwta.winners"])
+
+@pytest.mark.parametrize("name", MODULES)
 def test_examples(name: str) -> None:
     module = importlib.import_module(name)
     names = {"torch": torch, "nn": nn, **{public: getattr(lwta, public) for public in lwta.__all__}, **vars(module)}

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `lwta demo`."""
     parser.add_argument("--out", type=Path, default=Path("lwta-demo"), help="folder for the results (%(default)s)")
     parser.add_argument("--competitors", type=int, default=4, help="units in a block, a divisor of 32 (%(default)s)")
-    parser.add_argument("--epochs", type=int, default=30, help="epochs of training (%(default)s)")
+    parser.add_argument("--epochs", type=int, default=digits.EPOCHS, help="epochs of training (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of training and dissection (%(default)s)")
 
 

@@ -1,0 +1,80 @@
+"""Train a network with competition on images in classes; an interrupted run goes on when called again.
+
+Writes a checkpoint, a table of the epochs, and the network as a folder that lwta.load_model reads. Several processes:
+torchrun --nproc-per-node N -m lwta train …
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lwta.models import create_model, list_models
+from lwta.training import RECIPES, Recipe, open_images, train
+
+_CHOICES = {"temperature_schedule": ("constant", "exponential", "cosine")}
+_TYPES: dict[str, Any] = {"int": int, "float": float, "float | None": float, "int | None": int}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `lwta train`."""
+    parser.add_argument(
+        "data", help="folder or zip of train/<class>/* and test/<class>/*, or cifar10:FOLDER, cifar100:, places365:"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--model", default="resnet20", choices=list_models(), help="architecture (%(default)s)")
+    parser.add_argument("--competitors", type=int, default=2, help="U; 1 is the ordinary network (%(default)s)")
+    parser.add_argument("--input-size", type=int, help="height and width of the images (the architecture's own)")
+    parser.add_argument("--fused", action="store_true", help="keep only winners between a perceptron's layers")
+    parser.add_argument("--drop-path", type=float, default=0.0, help="largest drop-path rate, of transformers")
+    parser.add_argument("--recipe", default="cifar", choices=list(RECIPES), help="numbers to train with (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of weights, order, augmentation, winners (%(default)s)")
+    parser.add_argument("--workers", type=int, default=0, help="processes that read images (%(default)s)")
+    parser.add_argument("--device", help="where to train; a GPU if there is one")
+    parser.add_argument("--amp", choices=("bfloat16", "float16"), help="mixed precision")
+    parser.add_argument("--compile", action="store_true", help="run steps through torch.compile")
+    parser.add_argument("--draws", type=int, default=6, help="of the averaged evaluation at the end (%(default)s)")
+    parser.add_argument("--checkpoint-every", type=int, metavar="STEPS", help="also write checkpoints within epochs")
+    group = parser.add_argument_group("numbers of the recipe to change")
+    for field in fields(Recipe):
+        option = "--" + field.name.replace("_", "-")
+        kind = _TYPES.get(str(field.type), str)
+        group.add_argument(option, type=kind, choices=_CHOICES.get(field.name), default=argparse.SUPPRESS)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train; returns the exit code."""
+    chosen = vars(arguments)
+    settings = {field.name: chosen[field.name] for field in fields(Recipe) if field.name in chosen}
+    torch.manual_seed(arguments.seed)
+    model = create_model(
+        arguments.model,
+        arguments.competitors,
+        class_names=open_images(arguments.data, "train").classes,
+        input_size=arguments.input_size,
+        fused=arguments.fused,
+        drop_path=arguments.drop_path,
+        track_kl=settings.get("kl_weight", RECIPES[arguments.recipe].kl_weight) > 0,
+    )
+    result = train(
+        model,
+        arguments.data,
+        recipe=arguments.recipe,
+        out=arguments.out,
+        seed=arguments.seed,
+        workers=arguments.workers,
+        device=arguments.device,
+        amp=arguments.amp,
+        compile=arguments.compile,
+        draws=arguments.draws,
+        checkpoint_every=arguments.checkpoint_every,
+        **settings,
+    )
+    for name, found in result.evaluations.items():
+        print(f"{name:8}  top-1 {found.top1:.2%}  top-5 {found.top5:.2%}  on {found.images} images")
+    print(f"The network: {arguments.out / 'model'}")
+    return 0

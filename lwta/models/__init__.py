@@ -1,0 +1,6 @@
+"""Vision networks with competition."""
+
+from lwta.models.config import ModelConfig, config_of
+from lwta.models.registry import build, create_model, list_models
+
+__all__ = ["ModelConfig", "build", "config_of", "create_model", "list_models"]

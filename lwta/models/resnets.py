@@ -1,0 +1,49 @@
+"""Residual networks of torchvision with competition in the place of every ReLU, each call a layer of its own."""
+
+from __future__ import annotations
+
+from torch import nn
+from torchvision.models import resnet
+
+from lwta.convert import convert
+from lwta.models.config import ModelConfig
+
+
+def imagenet_resnet(config: ModelConfig, *, name: str) -> nn.Module:
+    """Torchvision's ResNet of this name."""
+    return _competing(getattr(resnet, name)(num_classes=config.num_classes), config)
+
+
+def resnet20(config: ModelConfig) -> nn.Module:
+    """The ResNet-20 for CIFAR of He et al. (arXiv 1512.03385, section 4.2), with 1×1 convolutions in its shortcuts."""
+    return _competing(CifarResNet(3, config.num_classes), config)
+
+
+class CifarResNet(resnet.ResNet):
+    """torchvision's ResNet for images of 32×32: a 3×3 stem and three stages of 16, 32 and 64 feature maps.
+
+    Args:
+        blocks: basic blocks in a stage; the network has 6·blocks + 2 layers.
+        num_classes: of the output.
+    """
+
+    def __init__(self, blocks: int, num_classes: int = 10) -> None:
+        super().__init__(resnet.BasicBlock, [1, 1, 1, 1], num_classes)
+        self.inplanes = 16
+        self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+        self.maxpool = nn.Identity()
+        self.layer1 = self._make_layer(resnet.BasicBlock, 16, blocks)
+        self.layer2 = self._make_layer(resnet.BasicBlock, 32, blocks, stride=2)
+        self.layer3 = self._make_layer(resnet.BasicBlock, 64, blocks, stride=2)
+        self.layer4 = nn.Identity()
+        self.fc = nn.Linear(64, num_classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+def _competing(model: nn.Module, config: ModelConfig) -> nn.Module:
+    if config.competitors == 1:
+        return model
+    return convert(model, config.competitors, replace=nn.ReLU, **config.competition)
