@@ -9,6 +9,7 @@ Writes a CSV of the neurons of each layer and prints the ten output neurons:
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -20,7 +21,9 @@ from lwta.dissection import ClipEncoder, Concepts, Dissection, dissect
 LAYERS = ("fc", "lwta")
 
 
-def dissect_network(checkpoint: Path, images: Path, embeddings: Path, *, seed: int = 0) -> Dissection:
+def dissect_network(
+    checkpoint: Path, images: Path, embeddings: Path, *, layers: Sequence[str] = LAYERS, seed: int = 0
+) -> Dissection:
     """The output neurons and the last competition of the WideResNet on the photographs, shrunk to its 32×32 pixels."""
     clip = ClipEncoder.from_embeddings(embeddings)
     to_input = v2.Compose(
@@ -28,7 +31,7 @@ def dissect_network(checkpoint: Path, images: Path, embeddings: Path, *, seed: i
     )
     return dissect(
         load_wide_resnet(checkpoint),
-        LAYERS,
+        layers,
         images,
         clip=clip,
         concepts=Concepts(clip.concepts, source=embeddings.name),
@@ -38,12 +41,17 @@ def dissect_network(checkpoint: Path, images: Path, embeddings: Path, *, seed: i
     )
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_inputs(parser: argparse.ArgumentParser) -> None:
+    """Options for what is dissected."""
     parser.add_argument("--checkpoint", type=Path, required=True, help="WideResNet-34-1 with LWTA, trained on CIFAR-10")
     parser.add_argument("--images", type=Path, required=True, help="zip archive or folder of photographs")
     parser.add_argument("--embeddings", type=Path, required=True, help="NPZ of CLIP embeddings of these photographs")
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_inputs(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder for the CSVs")
     parser.add_argument("--seed", type=int, default=0, help="of the draw of the winners")
     arguments = parser.parse_args()

@@ -25,7 +25,8 @@ class JSD:
     and finalizing takes N·D·M logarithms, in tiles: for probes of thousands of images, not of millions.
 
     Args:
-        temperature: T > 0; small, and only the images most similar to a concept count.
+        temperature: T > 0. Small, and only the images most similar to a concept count; but activations spread over
+            many images, and then below about 0.1 most neurons get the concept that spreads most.
 
     Raises:
         ValueError: ``temperature`` is not positive and finite.
@@ -40,7 +41,7 @@ class JSD:
 
     name = "jsd"
 
-    def __init__(self, *, temperature: float = 0.02) -> None:
+    def __init__(self, *, temperature: float = 0.2) -> None:
         if not 0 < temperature < math.inf:
             raise ValueError(f"temperature must be positive and finite, got {temperature}")
         self.temperature = temperature

@@ -43,7 +43,7 @@ def cos_cubed_formula(features: Tensor, texts: Tensor, activations: Tensor) -> T
 
 
 def jsd_formula(features: Tensor, texts: Tensor, activations: Tensor) -> Tensor:
-    p = torch.softmax(features.double() @ texts.double().T / 0.02, 0)
+    p = torch.softmax(features.double() @ texts.double().T / 0.2, 0)
     q = activations.double() - activations.double().amin(0)
     q = torch.where(q.sum(0) > 0, q / q.sum(0), 1 / len(q))
     scores = torch.empty(q.shape[1], p.shape[1], dtype=torch.float64)
