@@ -13,7 +13,12 @@ from lwta.dissection.similarity.soft_wpmi import SoftWPMI
 from lwta.dissection.similarity.wpmi import WPMI
 
 SIMILARITIES: dict[str, Callable[[], Similarity]] = {
-    kind.name: kind for kind in (Cos, CosCubed, WPMI, SoftWPMI, RankReorder, JSD)
+    Cos.name: Cos,
+    CosCubed.name: CosCubed,
+    JSD.name: JSD,
+    RankReorder.name: RankReorder,
+    SoftWPMI.name: SoftWPMI,
+    WPMI.name: WPMI,
 }
 """By the names that `dissect` and `Dissection.relabel` take."""
 

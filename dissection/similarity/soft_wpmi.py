@@ -1,37 +1,38 @@
-"""Soft weighted pointwise mutual information: images belong to a neuron the less, the less they excite it."""
+"""Soft weighted pointwise mutual information between a neuron's most active images and a concept."""
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from lwta.dissection.similarity.pmi import PMI
+from lwta.dissection.similarity.top_images import TopImagesPMI
 
 
-class SoftWPMI(PMI):
-    """score[i, m] = log p(m | E_i) − λ·log p(m), with log p(m | E_i) = Σ_j log(1 + p_j·(S[n_j, m] − 1) + 1e-7).
+class SoftWPMI(TopImagesPMI):
+    """score[i, m] = log p(m | E_i) − λ·log p(m): which concept is special for the images that excite neuron i.
 
-    S = softmax_m(scale·P); n_0, n_1, … are the neuron's ``top_k`` most active images, and p_j falls linearly from
-    ``p_start`` to ``p_end`` over the ranks j. This is ``soft_wpmi`` of CLIP-Dissect (Oikarinen & Weng, ICLR 2023), as
-    DISCOVER uses it; how few wins and none are treated, and what memory it takes, says `PMI`.
+    With S = softmax_m(scale·P), over the neuron's ``top_k`` most active images, ranked j = 0, 1, …:
+    log p(m | E_i) = Σ_j log(1 + p_j·(S[n_j, m] − 1) + 1e-7), where p_j falls linearly from ``p_start`` to ``p_end``
+    over the ``top_k`` ranks, and log p(m) is the logarithm of the mean of p(m | E_i) over the neurons. This is
+    ``soft_wpmi`` of CLIP-Dissect (Oikarinen & Weng, ICLR 2023), as DISCOVER uses it, but for neurons of few wins: see
+    `TopImagesPMI`.
 
     Args:
         top_k: number of images that describe a neuron.
         scale: factor on the cosine similarities before the softmax over the concepts.
         p_start: membership of the most active image, in (0, 1).
-        p_end: membership towards which it falls.
+        p_end: membership towards which it falls, in (0, 1).
         lam: weight λ of how common a concept is.
 
     Raises:
-        ValueError: ``top_k`` is below 1.
+        ValueError: ``top_k`` is below 1, or a membership is not within (0, 1).
 
     Example:
         >>> from lwta.dissection.activations import DenseActivations
         >>> from lwta.dissection.similarity import Shard
-        >>> similarity = SoftWPMI(top_k=1)
-        >>> similarity.update(Shard(torch.arange(2), torch.eye(2), DenseActivations(torch.tensor([[0.0], [3.0]]))))
-        >>> similarity.finalize(torch.eye(2)).shape
-        torch.Size([1, 2])
+        >>> soft_wpmi = SoftWPMI(top_k=1)
+        >>> soft_wpmi.update(Shard(torch.arange(2), torch.eye(2), DenseActivations(torch.eye(2))))
+        >>> soft_wpmi.finalize(torch.eye(2)).argmax(1)
+        tensor([0, 1])
     """
 
     name = "soft_wpmi"
@@ -45,10 +46,16 @@ class SoftWPMI(PMI):
         p_end: float = 0.97,
         lam: float = 1.0,
     ) -> None:
-        super().__init__(top_k, scale, lam)
+        super().__init__(top_k=top_k, scale=scale, lam=lam)
+        for name, value in (("p_start", p_start), ("p_end", p_end)):
+            if not 0 < value < 1:
+                raise ValueError(f"{name} must be within (0, 1), got {value}")
         self.p_start, self.p_end = p_start, p_end
 
-    def _terms(self, S: Tensor) -> Tensor:
-        # operations and their order are those of the published code, so its values come out to the last bit
-        p = self.p_start - torch.arange(S.shape[-2]) / self.top_k * (self.p_start - self.p_end)
-        return torch.log(1 + p[:, None] * (S - 1) + 1e-7)
+    def _factor(self, S: Tensor, place: int) -> Tensor:
+        p = self.p_start - place / self.top_k * (self.p_start - self.p_end)
+        return S.mul_(p).add_(1 - p + 1e-7)
+
+    @property
+    def _smallest_factor(self) -> float:
+        return 1 - max(self.p_start, self.p_end)

@@ -1,19 +1,18 @@
-"""Weighted pointwise mutual information, every one of the most active images counting the same."""
+"""Weighted pointwise mutual information between a neuron's most active images and a concept."""
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from lwta.dissection.similarity.pmi import PMI
+from lwta.dissection.similarity.top_images import TopImagesPMI
 
 
-class WPMI(PMI):
-    """score[i, m] = log p(m | E_i) − λ·log p(m), with log p(m | E_i) = Σ_{n ∈ E_i} log(S[n, m] + 1e-7).
+class WPMI(TopImagesPMI):
+    """score[i, m] = log p(m | E_i) − λ·log p(m): which concept is special for the images that excite neuron i.
 
-    S = softmax_m(scale·P), and E_i are the neuron's ``top_k`` most active images. This is ``wpmi`` of CLIP-Dissect
-    (Oikarinen & Weng, ICLR 2023), after Hernandez et al., "Natural language descriptions of deep visual features"
-    (ICLR 2022), as DISCOVER uses it; how few wins and none are treated, and what memory it takes, says `PMI`.
+    With S = softmax_m(scale·P), over the neuron's ``top_k`` most active images: log p(m | E_i) = Σ_j log(S[n_j, m] +
+    1e-7), and log p(m) is the logarithm of the mean of p(m | E_i) over the neurons. This is ``wpmi`` of CLIP-Dissect
+    (Oikarinen & Weng, ICLR 2023), which DISCOVER uses, but for neurons of few wins: see `TopImagesPMI`.
 
     Args:
         top_k: number of images that describe a neuron.
@@ -26,16 +25,20 @@ class WPMI(PMI):
     Example:
         >>> from lwta.dissection.activations import DenseActivations
         >>> from lwta.dissection.similarity import Shard
-        >>> similarity = WPMI(top_k=1, lam=0.0)
-        >>> similarity.update(Shard(torch.arange(2), torch.eye(2), DenseActivations(torch.tensor([[0.0], [3.0]]))))
-        >>> similarity.finalize(torch.eye(2)).argmax().item()
-        1
+        >>> wpmi = WPMI(top_k=1)
+        >>> wpmi.update(Shard(torch.arange(2), torch.eye(2), DenseActivations(torch.eye(2))))
+        >>> wpmi.finalize(torch.eye(2)).argmax(1)
+        tensor([0, 1])
     """
 
     name = "wpmi"
 
     def __init__(self, *, top_k: int = 28, scale: float = 2.0, lam: float = 0.6) -> None:
-        super().__init__(top_k, scale, lam)
+        super().__init__(top_k=top_k, scale=scale, lam=lam)
 
-    def _terms(self, S: Tensor) -> Tensor:
-        return torch.log(S + 1e-7)
+    def _factor(self, S: Tensor, place: int) -> Tensor:
+        return S.add_(1e-7)
+
+    @property
+    def _smallest_factor(self) -> float:
+        return 1e-7
