@@ -19,7 +19,7 @@ def test_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     for name in ("ship", "truck", "deer"):
         Image.fromarray(rng.integers(0, 255, (60, 80, 3), dtype=np.uint8)).save(f"photos/{name}.jpg")
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     names: dict[str, Any] = {}
     for block in blocks:
         offline = block.replace('"ViT-B-16/openai"', '"tiny"').replace("Concepts.imagenet()", "Concepts.tiny()")
