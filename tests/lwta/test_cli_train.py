@@ -41,6 +41,6 @@ def test_train(archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_errors_end_with_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="1"):
+    with pytest.raises(SystemExit, match="2"):
         main(["train", str(tmp_path / "absent.zip"), "--out", str(tmp_path / "run")])
     assert "lwta train: data must be a folder" in capsys.readouterr().err
