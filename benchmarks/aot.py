@@ -85,6 +85,8 @@ def compile_launch(launch: Launch, target: str) -> CompiledKernel:
     arguments = {**launch.arguments}
     if "FAST" in arguments:
         arguments["FAST"] = TARGETS[target].backend == "cuda"
+    if "PRECISION" in arguments:
+        arguments["PRECISION"] = "tf32x3" if TARGETS[target].backend == "cuda" else "ieee"
     for position, parameter in enumerate(launch.kernel.params):
         value, name = arguments[parameter.name], parameter.name
         unspecialised = parameter.do_not_specialize
