@@ -38,7 +38,10 @@ def _tiles(rows: int, numbers_per_row: int) -> Iterator[slice]:
 def winners_sum(value: Tensor, index: Tensor, x: Tensor, competitors: int) -> Tensor:
     """AᵀX for winners (n, B), A = (n, B·U) zero but at the winners, and rows X (n, d): (B·U, d)."""
     value, x = _common(value, x)
-    return reference.winners_to_dense(value, index, competitors).t() @ x
+    total = x.new_zeros(value.shape[1] * competitors, x.shape[1])
+    for tile in _tiles(len(x), len(total)):
+        total += reference.winners_to_dense(value[tile], index[tile], competitors).t() @ x[tile]
+    return total
 
 
 def concept_similarity(

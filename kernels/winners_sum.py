@@ -4,7 +4,8 @@
 
 In a program (value, index) of IMAGES images become, in registers, a dense tile of BLOCKS × COMPETITORS units for the
 matrix units, as in `winners_linear`; memory carries x and the compact winners alone. Images are cut into slices so that
-there are programs for the whole GPU: one partial sum a slice, then their sum. No atomics: sums have one order.
+there are programs for the whole GPU: one partial sum a slice, then their sum. No atomics: sums have one order. On a CPU
+bags of rows by unit, a U-th of the arithmetic, pay from U = 8; below, the dense product is faster.
 
 Of float32, products are 3 × TF32 (`products`): an error of 2⁻²² a product where float32 has 2⁻²⁴, below that of summing
 more than a few dozen of them. 16-bit types are multiplied exactly and summed in float32.
@@ -22,7 +23,8 @@ from lwta.kernels import dissection_reference as reference
 from lwta.kernels.blocks import competitor_group
 from lwta.kernels.products import precision, slices
 
-ROWS_CPU = 2048  # rows of x that stay in a CPU's cache while they are gathered
+GATHER_COMPETITORS_CPU = 8
+ROWS_CPU = 512  # rows of x that stay in a CPU's cache while they are gathered
 
 
 @triton.jit
@@ -85,15 +87,17 @@ def launch(value: Tensor, index: Tensor, x: Tensor, competitors: int) -> Tensor:
 
 
 def _gather_cpu(value: Tensor, index: Tensor, x: Tensor, competitors: int) -> Tensor:
-    """A U-th of the arithmetic of the dense product: bags of rows by unit, a portion of the rows at a time."""
-    blocks, features = value.shape[1], x.shape[1]
-    total = x.new_zeros(blocks * competitors, features)
+    """Bags of rows by unit, a portion of the rows at a time; a loser's 0 is not multiplied with x."""
+    blocks = value.shape[1]
+    dtype = reference.common_dtype(value, x)
+    total = x.new_zeros((blocks * competitors, x.shape[1]), dtype=dtype)
     for values, indices, rows in zip(value.split(ROWS_CPU), index.split(ROWS_CPU), x.split(ROWS_CPU), strict=True):
         unit = (indices.to(torch.int64) + torch.arange(blocks) * competitors).flatten()
         order = unit.argsort(stable=True)
-        wins = unit.bincount(minlength=blocks * competitors)
+        wins = unit.bincount(minlength=len(total))
+        weights = values.flatten()[order].to(dtype)
         total += F.embedding_bag(
-            order // blocks, rows, wins.cumsum(0) - wins, per_sample_weights=values.flatten()[order], mode="sum"
+            order // blocks, rows.to(dtype), wins.cumsum(0) - wins, per_sample_weights=weights, mode="sum"
         )
     return total
 
@@ -110,6 +114,8 @@ def winners_sum(value: Tensor, index: Tensor, x: Tensor, competitors: int) -> Te
     """
     if x.is_cuda and torch.float64 not in (x.dtype, value.dtype):
         return launch(value, index, x, competitors)
+    if x.is_cpu and competitors >= GATHER_COMPETITORS_CPU and x.isfinite().all():
+        return _gather_cpu(value, index, x, competitors)
     return reference.winners_sum(value, index, x, competitors)
 
 

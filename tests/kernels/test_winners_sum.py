@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from lwta.kernels import winners_sum
-from lwta.kernels.winners_sum import launch
+from lwta.kernels.winners_sum import GATHER_COMPETITORS_CPU, ROWS_CPU, launch
 
 # images, blocks, U, features
 SHAPES = [
@@ -85,17 +85,20 @@ def test_any_shape_and_types(
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_eager_in_other_types(dtype: torch.dtype) -> None:
-    value, index, x = _operands(100, 6, 4, 20, dtype, torch.device("cpu"))
-    got = winners_sum(value, index, x, 4)
+@pytest.mark.parametrize("competitors", [GATHER_COMPETITORS_CPU - 1, GATHER_COMPETITORS_CPU])
+def test_eager_on_both_sides_of_the_rule(competitors: int, dtype: torch.dtype) -> None:
+    value, index, x = _operands(ROWS_CPU + 100, 6, competitors, 20, dtype, torch.device("cpu"))
+    got = winners_sum(value, index, x, competitors)
     assert got.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
-    exact = _definition(value.double(), index, x.double(), 4)
+    exact = _definition(value.double(), index, x.double(), competitors)
     assert (got.double() - exact).norm() <= 16 * torch.finfo(got.dtype).eps * exact.norm()
 
 
 @pytest.mark.parametrize("path", PATHS)
 def test_no_images_sum_to_zero(path: Callable[..., torch.Tensor], device: torch.device) -> None:
-    assert torch.equal(path(*_operands(0, 6, 4, 3, torch.float32, device), 4).cpu(), torch.zeros(24, 3))
+    for competitors in (4, 12):
+        got = path(*_operands(0, 6, competitors, 3, torch.float32, device), competitors)
+        assert torch.equal(got.cpu(), torch.zeros(6 * competitors, 3))
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -111,12 +114,13 @@ def test_strided_operands(path: Callable[..., torch.Tensor], device: torch.devic
 def test_what_is_not_finite_goes_where_the_dense_product_takes_it(
     where: str, odd: float, path: Callable[..., torch.Tensor], device: torch.device
 ) -> None:
-    value, index, x = _operands(70, 6, 4, 20, torch.float32, device)
+    competitors = 8
+    value, index, x = _operands(70, 6, competitors, 20, torch.float32, device)
     (value if where == "value" else x)[37, 2] = odd
-    zeros = torch.zeros(70, 6, 4, device=device)
+    zeros = torch.zeros(70, 6, competitors, device=device)
     dense = zeros.scatter(-1, index.long()[..., None], value[..., None]).flatten(-2)
     expected = dense.t() @ x
-    got = path(value, index, x, 4)
+    got = path(value, index, x, competitors)
     assert not expected.isfinite().all()
     assert torch.allclose(got, expected, rtol=1e-4, atol=1e-5, equal_nan=True)
 
