@@ -78,14 +78,14 @@ def launch_logsumexp(images: Tensor, texts: Tensor, scale: float) -> Tensor:
     images, texts = operands(images, texts)
     (count, features), concepts = images.shape, texts.shape[0]
     wide = images.element_size() > 2
-    tile = {"IMAGES": 128, "CONCEPTS": 64 if wide else 128, "FEATURES": 32 if wide else 64}
+    tile = {"IMAGES": 64, "CONCEPTS": 64, "FEATURES": 32} if wide else {"IMAGES": 128, "CONCEPTS": 128, "FEATURES": 64}
     tiles = triton.cdiv(count, tile["IMAGES"])
     parts, concepts_per_part = slices(concepts, tiles, tile["CONCEPTS"])
     partial = images.new_empty((parts, count), dtype=torch.float32)
     if partial.numel():
         _logsumexp_kernel[(tiles, parts)](
             images, texts, partial, scale, count, concepts, features, concepts_per_part,
-            **tile, PRECISION=precision(images), num_warps=8, num_stages=3, enable_fp_fusion=True,
+            **tile, PRECISION=precision(images), num_warps=4 if wide else 8, num_stages=3, enable_fp_fusion=True,
         )  # fmt: skip
     return partial[0] if parts == 1 else partial.logsumexp(0)
 
@@ -98,13 +98,14 @@ def launch_log_p(images: Tensor, texts: Tensor, lse: Tensor, top: Tensor, p: Ten
     out = images.new_zeros((neurons, concepts), dtype=torch.float32)
     if out.numel() and top.numel() and len(images):
         wide = images.element_size() > 2
-        per_neuron = min(max(triton.next_power_of_2(ranks), 16), 128)
-        tile = {"NEURONS": 128 // per_neuron, "RANKS": per_neuron, "CONCEPTS": 64 if wide else 128}
+        rows = 64 if wide else 128
+        per_neuron = min(max(triton.next_power_of_2(ranks), 16), rows)
+        tile = {"NEURONS": rows // per_neuron, "RANKS": per_neuron, "CONCEPTS": rows}
         grid = triton.cdiv(neurons, tile["NEURONS"]), triton.cdiv(concepts, tile["CONCEPTS"])
         _log_p_kernel[grid](
             images, texts, lse, top, p, out, scale, reference.EPSILON, neurons, ranks, concepts, features,
             **tile, FEATURES=32 if wide else 64, PRECISION=precision(images),
-            num_warps=8, num_stages=3, enable_fp_fusion=True,
+            num_warps=4 if wide else 8, num_stages=3, enable_fp_fusion=True,
         )  # fmt: skip
     return out
 

@@ -70,7 +70,7 @@ def launch(images: Tensor, texts: Tensor, weights: Tensor, centre: Tensor, power
     if squares.numel():
         _kernel[grid](
             images, texts, weights, centre, out, squares, count, concepts, neurons, features, images_per_part,
-            POWER=power, **tile, PRECISION=precision(images), num_warps=8, num_stages=3, enable_fp_fusion=True,
+            POWER=power, **tile, PRECISION=precision(images), num_warps=8, num_stages=2, enable_fp_fusion=True,
         )  # fmt: skip
     return out.sum(0), squares.sum(0)
 

@@ -72,7 +72,7 @@ def launch(value: Tensor, index: Tensor, x: Tensor, competitors: int) -> Tensor:
     (images, blocks), features = value.shape, x.shape[1]
     group = competitor_group(competitors)
     wide = value.dtype != x.dtype or x.element_size() > 2
-    units, width, depth = (64, 128, 32) if wide else (128, 128, 64)
+    units, width, depth = (64, 64, 32) if wide else (128, 128, 64)
     tiles = triton.cdiv(features, width), triton.cdiv(blocks, units // group) * triton.cdiv(competitors, group)
     parts, images_per_part = slices(images, tiles[0] * tiles[1], depth)
     grid = (*tiles, parts)
@@ -81,7 +81,7 @@ def launch(value: Tensor, index: Tensor, x: Tensor, competitors: int) -> Tensor:
         _kernel[grid](
             value, index, x, partial, images, blocks, features, images_per_part,
             U=competitors, COMPETITORS=group, BLOCKS=units // group, IMAGES=depth, FEATURES=width,
-            PRECISION=precision(x), num_warps=4 if wide else 8, num_stages=3, enable_fp_fusion=True,
+            PRECISION=precision(x), num_warps=4 if wide else 8, num_stages=3 if wide else 2, enable_fp_fusion=True,
         )  # fmt: skip
     return partial[0] if parts == 1 else partial.sum(0)
 
