@@ -21,17 +21,41 @@ def main() -> int:
     parser.add_argument("suite", choices=SUITES)
     parser.add_argument("--json", type=Path, help="write the rows and a description of the machine here")
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that it works (dissection, accuracy)")
+    parser.add_argument(
+        "--only",
+        metavar="NAME",
+        help="of the static suite, the kernels whose names begin so; the other rows of the file stay as they are",
+    )
     arguments = parser.parse_args()
     if arguments.quick and arguments.suite not in QUICK:
         parser.error(f"--quick: only {', '.join(QUICK)} have small sizes")
-    options = {"quick": True} if arguments.quick else {}
+    if arguments.only is not None and arguments.suite != "static":
+        parser.error("--only is an option of the static suite")
+    options: dict[str, Any] = {"quick": True} if arguments.quick else {}
+    if arguments.only is not None:
+        options["only"] = arguments.only
     rows = importlib.import_module(f"benchmarks.{arguments.suite}").run(**options)
+    if not rows:
+        parser.error(f"no kernel has a name that begins with {arguments.only!r}")
     for row in rows:
         print("  ".join(f"{name}={value}" for name, value in row.items()))
     if arguments.json:
+        if arguments.only and arguments.json.exists():
+            rows = merge(json.loads(arguments.json.read_text(encoding="utf-8"))["rows"], rows)
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(_dump(arguments.suite, rows), encoding="utf-8")
     return 0
+
+
+def merge(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The old rows, those of kernels measured anew replaced in their places, and new kernels' rows at the end."""
+    named = {_subject(row): row for row in new}
+    rows = [named.pop(_subject(row), row) for row in old]
+    return [*rows, *named.values()]
+
+
+def _subject(row: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in ("kernel", "target", "dtype", "competitors"))
 
 
 def _dump(suite: str, rows: list[dict[str, Any]]) -> str:

@@ -63,17 +63,22 @@ class _Recorder:
         return launch
 
 
-def record(module: ModuleType, call: Callable[[], object]) -> list[Launch]:
-    """The kernels of ``module`` that ``call`` launches, in order, with their arguments."""
+def record(module: ModuleType, call: Callable[[], object], target: str = "sm_90") -> list[Launch]:
+    """The kernels of ``module`` that ``call`` launches on a target, in order, with their arguments."""
     launches: list[Launch] = []
     kernels = {name: value for name, value in vars(module).items() if isinstance(value, triton.JITFunction)}
+    stands_in: dict[str, Any] = {name: _Recorder(kernel, launches) for name, kernel in kernels.items()}
+    if hasattr(module, "precision"):
+        how = "tf32x3" if TARGETS[target].backend == "cuda" else "ieee"
+        stands_in["precision"] = lambda _: how
+    saved = {name: getattr(module, name) for name in stands_in}
     try:
-        for name, kernel in kernels.items():
-            setattr(module, name, _Recorder(kernel, launches))
+        for name, value in stands_in.items():
+            setattr(module, name, value)
         call()
     finally:
-        for name, kernel in kernels.items():
-            setattr(module, name, kernel)
+        for name, value in saved.items():
+            setattr(module, name, value)
     return launches
 
 
@@ -139,5 +144,9 @@ def disassemble(kernel: CompiledKernel) -> Sass:
         code = subprocess.run([tool, "-sass", file.name], capture_output=True, text=True, check=True).stdout
         usage = subprocess.run([tool, "-res-usage", file.name], capture_output=True, text=True, check=True).stdout
     names = re.findall(r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)", code, re.MULTILINE)
-    registers, spills = (int(re.search(rf"{field}:(\d+)", usage).group(1)) for field in ("REG", "LOCAL"))  # type: ignore[union-attr]
-    return Sass(Counter(name for name in names if name != "NOP"), registers, spills)
+    # What a thread spills is in its stack frame: Triton's kernels have no other use for one.
+    registers, stack, local = (
+        int(re.search(rf"{field}:(\d+)", usage).group(1))  # type: ignore[union-attr]
+        for field in ("REG", "STACK", "LOCAL")
+    )
+    return Sass(Counter(name for name in names if name != "NOP"), registers, stack + local)

@@ -110,7 +110,12 @@ def _cell(row: dict[str, Any]) -> str:
     return f"{row['median_s'] * 1e3:.3g}{kept}"
 
 
+DISSECTION = ("winners_sum", "concept_")
+"""Kernels that the table of the competition's kernels does not speak of."""
+
+
 def _static(record: dict[str, Any]) -> str:
+    record = {**record, "rows": [row for row in record["rows"] if not row["kernel"].startswith(DISSECTION)]}
     competitors = sorted({row["competitors"] for row in record["rows"]})
     names = {
         "lwta_forward_sample": "competition, sampled: forward",

@@ -20,6 +20,7 @@ COMPETITORS = (2, 4, 8, 12, 16, 24)
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 TOKENS, WIDTH = 64 * 197, 768  # the hidden layer of DeiT-T on 64 images
 STAGE = (64, 192, 56, 56)  # a stage of a convolutional network, NCHW
+IMAGES, CONCEPTS, FEATURES, TOP = 20_000, 2_000, 512, 100  # a probe and a CLIP
 
 
 class Subject(NamedTuple):
@@ -77,27 +78,58 @@ def linear_subjects(competitors: int, dtype: torch.dtype) -> Iterator[Subject]:
             sparse.__name__,
             lambda launch=launch: launch(value, index, weight.t(), bias[: WIDTH // 4], competitors),
         )
+    summed = importlib.import_module("lwta.kernels.winners_sum")
+    value = torch.empty(IMAGES, WIDTH // competitors, dtype=dtype, device="meta")
+    index = torch.empty(value.shape, dtype=torch.uint8, device="meta")
+    features = torch.empty(IMAGES, FEATURES, dtype=dtype, device="meta")
+    yield Subject("winners_sum", summed.__name__, lambda: summed.launch(value, index, features, competitors))
+
+
+def concept_subjects(dtype: torch.dtype) -> Iterator[Subject]:
+    """The kernels over images and concepts, which know no competitors; embeddings of a type, all else float32."""
+    names = ("concept_similarity", "concept_information")
+    similarity, information = (importlib.import_module(f"lwta.kernels.{name}") for name in names)
+    images, texts = (torch.empty(rows, FEATURES, dtype=dtype, device="meta") for rows in (IMAGES, CONCEPTS))
+    weights = torch.empty(IMAGES, WIDTH, device="meta")
+    top = torch.empty(WIDTH, TOP, dtype=torch.int64, device="meta")
+    vector = torch.empty(IMAGES, device="meta")
+    for power in (1, 3):
+        yield Subject(
+            f"concept_similarity_{power}",
+            similarity.__name__,
+            lambda power=power: similarity.launch(images, texts, weights, vector[:CONCEPTS], power),
+        )
+    yield Subject("concept_logsumexp", information.__name__, lambda: information.launch_logsumexp(images, texts, 10.0))
+    yield Subject(
+        "concept_log_p",
+        information.__name__,
+        lambda: information.launch_log_p(images, texts, vector, top, vector[:TOP], 10.0),
+    )
 
 
 def run(
     targets: tuple[str, ...] = tuple(TARGETS),
     dtypes: tuple[torch.dtype, ...] = DTYPES,
     competitors: tuple[int, ...] = COMPETITORS,
+    only: str = "",
 ) -> list[dict[str, Any]]:
-    """Compile every kernel for every target; a row for each.
+    """Compile every kernel whose name begins with ``only`` for every target; a row for each.
 
-    Instructions, widths, registers and spills are read from the machine code of NVIDIA targets and None elsewhere.
+    Instructions, widths, registers and spills are read from the machine code of NVIDIA targets and None elsewhere;
+    competitors are None for the kernels that know none.
     """
     rows = []
-    jobs = [
+    jobs: list[tuple[int | None, torch.dtype, Subject]] = [
         (U, dtype, subject)
         for U in competitors
         for dtype in dtypes
         for subject in (*subjects(U, dtype), *linear_subjects(U, dtype))
     ]
+    jobs += [(None, dtype, subject) for dtype in dtypes for subject in concept_subjects(dtype)]
+    jobs = [job for job in jobs if job[2].name.startswith(only)]
     for U, dtype, subject in tqdm(jobs, desc="compiling", unit="kernel"):
-        (launch,) = record(importlib.import_module(subject.module), subject.call)
         for target in targets:
+            (launch,) = record(importlib.import_module(subject.module), subject.call, target)
             kernel = compile_launch(launch, target)
             row = {
                 "kernel": subject.name,
@@ -141,10 +173,15 @@ def _elements(arguments: dict[str, Any]) -> int:
     """Elements that a program's code, taken once, deals with.
 
     Of the kernels with a product those are the responses of one pass through its loops, so that their figure is an
-    upper bound of what stands beside the product.
+    upper bound of what stands beside the product; of those for dissection, a tile of images by units or concepts, its
+    products included.
     """
     if "INSTANCES" in arguments:
         return int(arguments["INSTANCES"] * arguments["SPAN"])
+    if "IMAGES" in arguments or "RANKS" in arguments:
+        images = arguments["IMAGES"] if "IMAGES" in arguments else arguments["NEURONS"] * arguments["RANKS"]
+        columns = arguments["CONCEPTS"] if "CONCEPTS" in arguments else arguments["BLOCKS"] * arguments["COMPETITORS"]
+        return int(images * columns)
     if "ROWS" in arguments and "FEATURES" in arguments:
         return int(arguments["ROWS"] * arguments["BLOCKS"] * arguments["COMPETITORS"])
     return int(arguments.get("ROWS", arguments["BLOCKS"]) * arguments["OUTPUTS"])

@@ -1,18 +1,25 @@
-"""Triton GPU kernels of the competition, one file per operation, and their eager PyTorch definition.
+"""Triton GPU kernels of the competition and of dissection, one file per operation, and their eager definitions.
 
 Each operation is registered with torch under ``torch.ops.lwta`` with fake and autograd rules. Users call
 `lwta.functional`, which checks arguments, follows autocast, and documents them.
 """
 
-from lwta.kernels import reference
+from lwta.kernels import dissection_reference, reference
+from lwta.kernels.concept_information import concept_log_p, concept_logsumexp
+from lwta.kernels.concept_similarity import concept_similarity
 from lwta.kernels.kl_to_uniform import kl_to_uniform
 from lwta.kernels.linear_winners import linear_winners
 from lwta.kernels.lwta import lwta
 from lwta.kernels.mlp import mlp
 from lwta.kernels.winners import index_dtype, winners
 from lwta.kernels.winners_linear import winners_linear
+from lwta.kernels.winners_sum import winners_sum
 
 __all__ = [
+    "concept_log_p",
+    "concept_logsumexp",
+    "concept_similarity",
+    "dissection_reference",
     "index_dtype",
     "kl_to_uniform",
     "linear_winners",
@@ -21,4 +28,5 @@ __all__ = [
     "reference",
     "winners",
     "winners_linear",
+    "winners_sum",
 ]

@@ -1,0 +1,148 @@
+"""Sums of rows by winner."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from cases import interpretable_dtypes
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from lwta.kernels import winners_sum
+from lwta.kernels.winners_sum import GATHER_COMPETITORS_CPU, ROWS_CPU, launch
+
+# images, blocks, U, features
+SHAPES = [
+    pytest.param(3, 8, 1, 5, id="U1"),
+    pytest.param(70, 12, 2, 7, id="U2"),
+    pytest.param(33, 5, 3, 130, id="U3"),
+    pytest.param(40, 9, 8, 20, id="U8"),
+    pytest.param(64, 3, 12, 33, id="U12"),
+    pytest.param(65, 4, 24, 16, id="U24"),
+    pytest.param(5, 1, 300, 4, id="U300"),
+    pytest.param(700, 2, 8, 9, id="slices"),
+    pytest.param(1, 1, 2, 1, id="one"),
+]
+PATHS = [pytest.param(launch, id="kernel"), pytest.param(winners_sum, id="operation")]
+Operands = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+def _operands(
+    images: int, blocks: int, competitors: int, features: int, dtype: torch.dtype, device: torch.device
+) -> Operands:
+    value = torch.randn(images, blocks).to(device, dtype)
+    index = torch.randint(0, competitors, (images, blocks)).to(
+        device, torch.uint8 if competitors < 256 else torch.int64
+    )
+    return value, index, torch.randn(images, features).to(device, dtype)
+
+
+def _definition(value: torch.Tensor, index: torch.Tensor, x: torch.Tensor, competitors: int) -> torch.Tensor:
+    """Dense, in the wider of the two types."""
+    dtype = torch.promote_types(value.dtype, x.dtype)
+    dense = F.one_hot(index.long(), competitors).to(dtype) * value[..., None].to(dtype)
+    return dense.nan_to_num(nan=0, posinf=math.inf, neginf=-math.inf).flatten(-2).t() @ x.to(dtype)
+
+
+def _check(got: torch.Tensor, operands: Operands, competitors: int) -> None:
+    value, index, x = (t.cpu() for t in operands)
+    exact = _definition(value.double(), index, x.double(), competitors)
+    eager = _definition(value.float(), index, x.float(), competitors).double()
+    assert got.dtype == torch.float32
+    assert got.shape == exact.shape
+    assert (got.cpu().double() - exact).norm() <= 2 * (eager - exact).norm() + 2.0**-22 * exact.norm()
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(("images", "blocks", "competitors", "features"), SHAPES)
+def test_equals_the_dense_product(
+    images: int, blocks: int, competitors: int, features: int, path: Callable[..., torch.Tensor], device: torch.device
+) -> None:
+    for dtype in interpretable_dtypes():
+        operands = _operands(images, blocks, competitors, features, dtype, device)
+        _check(path(*operands, competitors), operands, competitors)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    images=st.integers(0, 80),
+    blocks=st.integers(1, 9),
+    competitors=st.sampled_from([1, 2, 3, 5, 8, 12, 16, 24]),
+    features=st.integers(1, 70),
+    dtypes=st.tuples(*[st.sampled_from([torch.float32, torch.float16])] * 2),
+)
+def test_any_shape_and_types(
+    images: int, blocks: int, competitors: int, features: int, dtypes: tuple[torch.dtype, torch.dtype]
+) -> None:
+    torch.manual_seed(0)  # a failure must fail again
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    value, index, x = _operands(images, blocks, competitors, features, torch.float32, device)
+    operands = value.to(dtypes[0]), index, x.to(dtypes[1])
+    for path in (launch, winners_sum):
+        _check(path(*operands, competitors), operands, competitors)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("competitors", [GATHER_COMPETITORS_CPU - 1, GATHER_COMPETITORS_CPU])
+def test_eager_on_both_sides_of_the_rule(competitors: int, dtype: torch.dtype) -> None:
+    value, index, x = _operands(ROWS_CPU + 100, 6, competitors, 20, dtype, torch.device("cpu"))
+    got = winners_sum(value, index, x, competitors)
+    assert got.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    exact = _definition(value.double(), index, x.double(), competitors)
+    assert (got.double() - exact).norm() <= 16 * torch.finfo(got.dtype).eps * exact.norm()
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_no_images_sum_to_zero(path: Callable[..., torch.Tensor], device: torch.device) -> None:
+    for competitors in (4, 12):
+        got = path(*_operands(0, 6, competitors, 3, torch.float32, device), competitors)
+        assert torch.equal(got.cpu(), torch.zeros(6 * competitors, 3))
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_strided_operands(path: Callable[..., torch.Tensor], device: torch.device) -> None:
+    value, index, x = _operands(50, 12, 8, 20, torch.float32, device)
+    operands = value.t().contiguous().t()[:, ::2], index[:, ::2], x[:, 3:14]
+    _check(path(*operands, 8), operands, 8)
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("where", ["value", "x"])
+def test_what_is_not_finite_goes_where_the_dense_product_takes_it(
+    where: str, odd: float, path: Callable[..., torch.Tensor], device: torch.device
+) -> None:
+    competitors = 8
+    value, index, x = _operands(70, 6, competitors, 20, torch.float32, device)
+    (value if where == "value" else x)[37, 2] = odd
+    zeros = torch.zeros(70, 6, competitors, device=device)
+    dense = zeros.scatter(-1, index.long()[..., None], value[..., None]).flatten(-2)
+    expected = dense.t() @ x
+    got = path(value, index, x, competitors)
+    assert not expected.isfinite().all()
+    assert torch.allclose(got, expected, rtol=1e-4, atol=1e-5, equal_nan=True)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_repeats_bit_for_bit(path: Callable[..., torch.Tensor], device: torch.device) -> None:
+    operands = _operands(900, 6, 8, 33, torch.float32, device)
+    assert torch.equal(path(*operands, 8), path(*operands, 8))
+
+
+def test_opcheck() -> None:
+    for dtype in (torch.float32, torch.float64, torch.float16):
+        operands = _operands(5, 6, 4, 3, dtype, torch.device("cpu"))
+        result = torch.library.opcheck(torch.ops.lwta.winners_sum.default, (*operands, 4))
+        assert set(result.values()) == {"SUCCESS"}
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("competitors", [2, 8, 12, 24])
+def test_large_on_a_gpu(competitors: int, dtype: torch.dtype) -> None:
+    operands = _operands(20_000, 768 // competitors, competitors, 512, dtype, torch.device("cuda"))
+    got = winners_sum(*operands, competitors)
+    _check(got, operands, competitors)
+    assert torch.equal(got, winners_sum(*operands, competitors))
