@@ -6,12 +6,34 @@ from collections.abc import Callable
 
 from lwta.dissection.similarity.base import Shard, Similarity
 from lwta.dissection.similarity.cos import Cos
+from lwta.dissection.similarity.cos_cubed import CosCubed
+from lwta.dissection.similarity.jsd import JSD
+from lwta.dissection.similarity.rank_reorder import RankReorder
 from lwta.dissection.similarity.soft_wpmi import SoftWPMI
+from lwta.dissection.similarity.wpmi import WPMI
 
-SIMILARITIES: dict[str, Callable[[], Similarity]] = {Cos.name: Cos, SoftWPMI.name: SoftWPMI}
+SIMILARITIES: dict[str, Callable[[], Similarity]] = {
+    Cos.name: Cos,
+    CosCubed.name: CosCubed,
+    JSD.name: JSD,
+    RankReorder.name: RankReorder,
+    SoftWPMI.name: SoftWPMI,
+    WPMI.name: WPMI,
+}
 """By the names that `dissect` and `Dissection.relabel` take."""
 
-__all__ = ["SIMILARITIES", "Cos", "Shard", "Similarity", "SoftWPMI", "find_similarity"]
+__all__ = [
+    "JSD",
+    "SIMILARITIES",
+    "WPMI",
+    "Cos",
+    "CosCubed",
+    "RankReorder",
+    "Shard",
+    "Similarity",
+    "SoftWPMI",
+    "find_similarity",
+]
 
 
 def find_similarity(similarity: str | Callable[[], Similarity]) -> Callable[[], Similarity]:

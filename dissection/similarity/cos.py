@@ -7,13 +7,15 @@ from torch import Tensor
 from typing_extensions import Self
 
 from lwta.dissection.similarity.base import Shard
-from lwta.dissection.similarity.exact import ExactProduct
+from lwta.dissection.similarity.exact import ROWS, ExactGram, ExactProduct, column_blocks
+
+TILE = 1024  # concepts at a time
 
 
 class Cos:
     """score[i, m] = ⟨A_i, P_m⟩ / (‖A_i‖·‖P_m‖), the columns not centred, with P = I·Tᵀ.
 
-    By associativity AᵀP = (AᵀI)Tᵀ and ‖P_m‖² = T_m(IᵀI)T_mᵀ, so D·d + d² numbers are kept, whatever the number of
+    By associativity AᵀP = (AᵀI)Tᵀ and ‖P_m‖² = T_m(IᵀI)T_mᵀ, so some D·d + d² numbers are kept, whatever the number of
     images and of concepts. This is the ``cos_similarity`` of CLIP-Dissect (Oikarinen & Weng, ICLR 2023), which DISCOVER
     uses.
 
@@ -32,14 +34,16 @@ class Cos:
     def __init__(self) -> None:
         self._products = ExactProduct()  # AᵀI, (D, d)
         self._squares = ExactProduct()  # ‖A_i‖², (D, 1)
-        self._gram = ExactProduct()  # IᵀI, (d, d)
+        self._gram = ExactGram()  # IᵀI, (d, d)
 
     def update(self, shard: Shard) -> None:
         """Take in a shard."""
-        activations = shard.activations.dense().double()
+        activations = shard.activations.dense()
         self._products.add(activations, shard.features)
-        self._squares.add(activations.square(), torch.ones(len(activations), 1))
-        self._gram.add(shard.features, shard.features)
+        one = torch.ones(ROWS, 1)
+        for rows in activations.split(ROWS):
+            self._squares.add(rows.double().square(), one[: len(rows)])
+        self._gram.add(shard.features)
 
     def merge(self, other: Self) -> None:
         """Take in all that ``other`` took in."""
@@ -49,7 +53,17 @@ class Cos:
 
     def finalize(self, text_features: Tensor) -> Tensor:
         """(D, M) float32; NaN for a neuron whose activations are all 0."""
-        T = text_features.double()
-        concept_norms = ((T @ self._gram.total()) * T).sum(1).clamp_min(torch.finfo(T.dtype).tiny).sqrt()
-        neuron_norms = self._squares.total().sqrt()
-        return (self._products.total() @ T.T / neuron_norms / concept_norms).float()
+        directions = (self._products.total() / self._squares.total().sqrt()).float()
+        root = _root(self._gram.total()).float()
+        blocks = list(column_blocks(len(root)))
+        scores = torch.empty(len(directions), len(text_features))
+        for T, part in zip(text_features.split(TILE), scores.split(TILE, dim=1), strict=True):
+            squares = [(T[:, block.start :] @ root[block.start :, block]).square_().sum(1) for block in blocks]
+            part.copy_(directions @ (T / torch.stack(squares).sum(0).sqrt_()[:, None]).T)
+        return scores
+
+
+def _root(gram: Tensor) -> Tensor:
+    """Triangular R with RRᵀ = IᵀI, so that ‖P_m‖ = ‖T_m·R‖; a trace of it added to the diagonal makes R exist."""
+    trace = gram.trace().clamp_min(torch.finfo(gram.dtype).tiny)
+    return torch.linalg.cholesky(gram + 1e-12 * trace * torch.eye(len(gram), dtype=gram.dtype))

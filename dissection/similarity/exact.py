@@ -2,34 +2,92 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
+from itertools import count
 
 import torch
 from torch import Tensor
 from typing_extensions import Self
 
-# Floating-point addition is not associative; that of integers is. So numbers are cut into digits of SLICE bits, at
-# fixed places (as in the reproducible sums of Demmel and Nguyen, 2013), factors x with |x| <= 1 are rounded to GRID
-# bits behind the point, and both are multiplied as integers: SLICE + GRID + log2(ROWS) <= 53 makes every sum of a
-# float64 matrix product exact, in whatever order the processor adds. Beyond ROWS rows, int64 takes over, good for 2^21
-# rows at worst.
-SLICE = 20
+# Floating-point addition is not associative; that of integers is, and float64 holds integers up to 2^53. So factors
+# x with |x| <= 1 are rounded to GRID bits behind the point, and numbers a are cut into digits at fixed places, as in
+# the reproducible sums of Demmel and Nguyen (2013): the digit of place p is worth 2^(DIGIT·p - POINT) and lies within
+# ±HALF, since what a higher digit leaves by rounding is at most half of its worth. A product of such matrices is exact
+# while its partial sums stay below 2^53, which is seen beforehand.
+#
+# How many digits a column of a needs depends on the largest number in it, over all rows ever added: places at which
+# nothing is left above KEPT of that number are dropped from the sum. With one digit worth 2^-19 numbers up to 32 are
+# kept to 2^-20, so one product is enough for columns with a largest number of 1 to 32, two for any other.
 GRID = 22
-ROWS = 2048
+DIGIT = 25
+POINT = 19
+HALF = 2.0 ** (DIGIT - 1)
+KEPT = 2.0**-20
+ROWS = 1024
+EXACT = 2.0**53
+CARRY = 2.0**26
 
 
-def _digits(a: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """Pairs (e, digits) with a = Σ digits·2^e, where e is a multiple of SLICE and digits are integers below 2^SLICE."""
-    while (largest := a.abs().max().item()) > 0:
-        e = (math.frexp(largest)[1] - 1) // SLICE * SLICE
-        digits = torch.trunc(a * 2.0**-e)
-        yield e, digits
-        a = a - digits * 2.0**e
+def _worth(place: int) -> float:
+    return 2.0 ** (DIGIT * place - POINT)
+
+
+def _highest_place(largest: float) -> int:
+    """Of a digit other than 0 in numbers up to the largest, or a place above."""
+    return next(place for place in count(-40) if largest <= HALF * _worth(place))
+
+
+class _Integers:
+    """Σ aᵀx over matrices of integers, exact: carried·CARRY + pending."""
+
+    def __init__(self, rows: int, columns: int) -> None:
+        self._carried = torch.zeros(rows, columns, dtype=torch.float64)
+        self._pending = torch.zeros(rows, columns, dtype=torch.float64)
+        self._bound = 0.0  # on the magnitude of what is pending
+
+    def add(self, a: Tensor, x: Tensor, rows: Tensor | None = None) -> None:
+        """Add aᵀx, of (n, D) and (n, d) integers in float64, to all rows of the sum or to some; of xᵀx a triangle."""
+        bound = a.abs().max().item() * x.abs().sum(0).max().item()
+        if self._bound + bound > EXACT:
+            self._carry()
+        if self._bound + bound > EXACT:
+            for x_half, a_half in zip(x.chunk(2), a.chunk(2), strict=True):
+                self.add(x_half if a is x else a_half, x_half, rows)
+            return
+        self._bound += bound
+        if a is x:
+            for part in column_blocks(x.shape[1]):  # the lower triangle and some more is enough
+                self._pending[part.start :, part].addmm_(x[:, part.start :].T, x[:, part])
+        elif rows is None:
+            self._pending.addmm_(a.T, x)
+        else:
+            self._pending.index_add_(0, rows, a.T @ x)
+
+    def merge(self, other: Self) -> None:
+        """Add all that was added to ``other``."""
+        self._carry()
+        other._carry()
+        self._carried += other._carried
+        self._pending += other._pending
+        self._bound += other._bound
+
+    def total(self) -> Tensor:
+        """(D, d) float64, rounded once."""
+        self._carry()
+        return self._carried * CARRY + self._pending
+
+    def _carry(self) -> None:
+        """Afterwards 0 <= pending < CARRY, so that equal sums are held as equal parts."""
+        carry = (self._pending / CARRY).floor_()
+        self._carried += carry
+        self._pending -= carry.mul_(CARRY)
+        self._bound = CARRY
 
 
 class ExactProduct:
     """AᵀX over rows that come in any order, in any portions: (D, d), the same to the last bit.
+
+    Numbers of A count to 2⁻²⁰ of the largest number in their column or finer, those of X to 2⁻²³.
 
     Example:
         >>> a, x = torch.randn(100, 3), torch.rand(100, 5)
@@ -42,7 +100,9 @@ class ExactProduct:
     """
 
     def __init__(self) -> None:
-        self._sums: dict[int, Tensor] = {}  # place e of the digits to (D, d) int64, in units of 2^(e - GRID)
+        self._sums: dict[int, _Integers] = {}  # by place
+        self._largest = torch.zeros(0, dtype=torch.float64)  # (D,) magnitudes
+        self._width = 0
 
     def add(self, a: Tensor, x: Tensor) -> None:
         """Add aᵀx.
@@ -52,23 +112,101 @@ class ExactProduct:
             x: (n, d) within [−1, 1], rounded to GRID bits behind the point.
         """
         if not self._sums:
-            self._sums[0] = torch.zeros(a.shape[1], x.shape[1], dtype=torch.int64)
-        x = torch.round(x.double() * 2.0**GRID)
-        for a_rows, x_rows in zip(a.double().split(ROWS), x.split(ROWS), strict=True):
-            for e, digits in _digits(a_rows):
-                self._accumulate(e, (digits.T @ x_rows).long())
+            self._start(a.shape[1], x.shape[1])
+        for a_rows, x_rows in zip(a.split(ROWS), x.split(ROWS), strict=True):
+            self._add(a_rows.double(), torch.round(x_rows.double() * 2.0**GRID))
 
     def merge(self, other: Self) -> None:
         """Add all that was added to ``other``."""
-        for e, product in other._sums.items():
-            self._accumulate(e, product)
+        if not other._sums:
+            return
+        if not self._sums:
+            self._start(len(other._largest), other._width)
+        self._largest = torch.maximum(self._largest, other._largest)
+        for place, part in other._sums.items():
+            self._at(place).merge(part)
 
     def total(self) -> Tensor:
         """(D, d) float64: the sum, rounded once for each place of digits, after something was added."""
         if not self._sums:
             raise ValueError("there is nothing to sum: no shard was taken in")
-        parts = [self._sums[e].double() * 2.0 ** (e - GRID) for e in sorted(self._sums)]
-        return torch.stack(parts).sum(0)
+        total = torch.zeros(len(self._largest), self._width, dtype=torch.float64)
+        for place in sorted(self._sums):
+            part = self._sums[place].total() * (_worth(place) * 2.0**-GRID)
+            total += part.masked_fill_(~self._counts(place)[:, None], 0)
+        return total
 
-    def _accumulate(self, e: int, product: Tensor) -> None:
-        self._sums[e] = self._sums[e] + product if e in self._sums else product
+    def _start(self, rows: int, width: int) -> None:
+        self._largest, self._width = torch.zeros(rows, dtype=torch.float64), width
+        self._at(0)
+
+    def _at(self, place: int) -> _Integers:
+        if place not in self._sums:
+            self._sums[place] = _Integers(len(self._largest), self._width)
+        return self._sums[place]
+
+    def _counts(self, place: int) -> Tensor:
+        """(D,) bool: the columns of A in which digits of this place are not negligible."""
+        return (self._largest > 0) & (self._largest * KEPT < HALF * _worth(place))
+
+    def _add(self, a: Tensor, x: Tensor) -> None:
+        largest = _largest(a)
+        self._largest = torch.maximum(self._largest, largest)
+        place = _highest_place(largest.max().item())
+        columns, every = torch.arange(len(largest)), len(largest)
+        while (wanted := self._counts(place)[columns] & (largest > 0)).any():
+            if not wanted.all():
+                columns, a = columns[wanted], a[:, wanted]
+            digits = torch.round(a / _worth(place))
+            self._at(place).add(digits, x, columns if len(columns) < every else None)
+            place -= 1
+            if not self._counts(place)[columns].any():
+                return
+            a = torch.add(a, digits, alpha=-_worth(place + 1))
+            largest = _largest(a)
+
+
+class ExactGram:
+    """XᵀX over rows that come in any order, in any portions: (d, d), the same to the last bit.
+
+    Example:
+        >>> gram = ExactGram()
+        >>> gram.add(torch.eye(2))
+        >>> gram.add(torch.eye(2)[:1])
+        >>> gram.total()
+        tensor([[2., 0.],
+                [0., 1.]], dtype=torch.float64)
+    """
+
+    def __init__(self) -> None:
+        self._sum: _Integers | None = None
+
+    def add(self, x: Tensor) -> None:
+        """Add xᵀx of (n, d) numbers within [−1, 1], rounded to GRID bits behind the point."""
+        self._sum = self._sum or _Integers(x.shape[1], x.shape[1])
+        for rows in x.split(ROWS):
+            integers = torch.round(rows.double() * 2.0**GRID)
+            self._sum.add(integers, integers)
+
+    def merge(self, other: Self) -> None:
+        """Add all that was added to ``other``."""
+        if other._sum is not None:
+            self._sum = self._sum or _Integers(*other._sum._carried.shape)
+            self._sum.merge(other._sum)
+
+    def total(self) -> Tensor:
+        """(d, d) float64, rounded once, after something was added."""
+        if self._sum is None:
+            raise ValueError("there is nothing to sum: no shard was taken in")
+        lower = self._sum.total().tril() * 2.0 ** (-2 * GRID)
+        return lower + lower.tril(-1).T
+
+
+def column_blocks(columns: int) -> Iterator[slice]:
+    """Of 128 columns, so that triangular matrices cost little more than half of full ones."""
+    return (slice(start, start + 128) for start in range(0, columns, 128))
+
+
+def _largest(a: Tensor) -> Tensor:
+    """(D,) largest magnitude of each column of (n, D)."""
+    return a.abs().amax(0)

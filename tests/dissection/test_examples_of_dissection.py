@@ -13,7 +13,11 @@ from torch import nn
 import lwta
 from lwta import dissection
 
-MODULES = ["concepts", "dissect", "embeddings", "similarity", "similarity.cos", "similarity.exact", "table"]
+SIMILARITIES = ["cos", "cos_cubed", "exact", "jsd", "rank_reorder", "soft_wpmi", "wpmi"]
+MODULES = [
+    *("concepts", "dissect", "embeddings", "similarity", "table"),
+    *(f"similarity.{name}" for name in SIMILARITIES),
+]
 
 
 @pytest.mark.parametrize("name", MODULES)

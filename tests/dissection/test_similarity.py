@@ -19,6 +19,10 @@ from lwta.dissection.similarity import SIMILARITIES, Cos, Shard, Similarity, Sof
 from lwta.dissection.similarity.exact import ExactProduct
 from lwta.dissection.similarity.top import NONE, largest, pack, unpack
 
+PUBLISHED_NAMES = {"cos": "cos_similarity", "cos_cubed": "cos_similarity_cubed"}
+PUBLISHED_ROUNDING = {"cos": 5e-6, "cos_cubed": 5e-6, "wpmi": 2e-4, "soft_wpmi": 5e-4}  # sums of logarithms near 400
+"""What float32 makes of the published formulas."""
+
 
 def cos_formula(features: Tensor, texts: Tensor, activations: Tensor) -> Tensor:
     P, A = features.double() @ texts.double().T, activations.double()
@@ -62,18 +66,20 @@ def pieces(n: int, size: int) -> list[list[int]]:
 
 
 @pytest.mark.parametrize("size", [1, 7, 64, None])
-@pytest.mark.parametrize("name", ["cos", "soft_wpmi"])
+@pytest.mark.parametrize("name", PUBLISHED_ROUNDING)
 @pytest.mark.parametrize("case", ["small", "medium"])
 def test_published_values(shared_data: Path, case: str, name: str, size: int | None) -> None:
     golden = np.load(shared_data / "golden" / "similarity.npz")
     features, texts, activations = (
         torch.from_numpy(golden[f"{case}_{array}"]) for array in ("image_features", "text_features", "activations")
     )
-    expected = torch.from_numpy(golden[f"{case}_{'cos_similarity' if name == 'cos' else name}"])
+    expected = torch.from_numpy(golden[f"{case}_{PUBLISHED_NAMES.get(name, name)}"])
     order = pieces(len(features), size or len(features))
     scores = scored(find_similarity(name)(), shards(features, activations, order), texts)
-    torch.testing.assert_close(scores, expected, rtol=1e-4, atol=0)
-    assert torch.equal(scores.argmax(1), expected.argmax(1))
+    rounding = PUBLISHED_ROUNDING[name]
+    torch.testing.assert_close(scores, expected, rtol=0, atol=rounding)
+    best = expected.gather(1, scores.argmax(1, keepdim=True)).flatten()
+    assert (best >= expected.amax(1) - rounding).all()
 
 
 def test_cos_equals_the_dense_formula() -> None:
@@ -115,7 +121,7 @@ def test_scores_do_not_depend_on_shards_order_or_merges(data: st.DataObject, nam
     torch.manual_seed(seed)
     features, texts = unit_rows(23, 6), unit_rows(7, 6)
     activations = (torch.randn(23, 4) * 10.0 ** torch.randint(-6, 6, (23, 1))).bfloat16().float()  # ties and wide range
-    make = find_similarity(name) if name == "cos" else partial(SoftWPMI, top_k=5)
+    make = partial(SIMILARITIES[name], **({"top_k": 5} if name.endswith("wpmi") else {}))
     expected = scored(make(), shards(features, activations, [list(range(23))]), texts)
 
     images = data.draw(st.permutations(range(23)))
@@ -131,11 +137,12 @@ def test_scores_do_not_depend_on_shards_order_or_merges(data: st.DataObject, nam
 
 
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=30))
-def test_exact_product_has_no_rounding_but_the_last(numbers: list[float]) -> None:
+def test_exact_product_counts_numbers_to_a_millionth_of_the_largest(numbers: list[float]) -> None:
     product = ExactProduct()
     for number in numbers:
         product.add(torch.tensor([[number]]), torch.ones(1, 1))
-    assert product.total().item() == pytest.approx(math.fsum(numbers), rel=1e-14, abs=0)
+    error = max(map(abs, numbers)) * len(numbers) * 2.0**-20
+    assert product.total().item() == pytest.approx(math.fsum(numbers), rel=1e-14, abs=error)
 
 
 def test_exact_product_over_more_rows_than_fit_a_float64() -> None:
@@ -158,7 +165,7 @@ def test_packed_numbers_keep_their_order(pairs: list[tuple[float, int]]) -> None
 
 
 def test_unknown_similarity_names_the_choices() -> None:
-    with pytest.raises(ValueError, match=r"similarity must be one of 'cos', 'soft_wpmi', got 'cosine'"):
+    with pytest.raises(ValueError, match=r"similarity must be one of 'cos', 'cos_cubed', .*'wpmi', got 'cosine'"):
         find_similarity("cosine")
 
 

@@ -1,0 +1,88 @@
+"""Cosine between the cubes of centred activations and of centred similarities to a concept."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding_bag
+from typing_extensions import Self
+
+from lwta.dissection.similarity.base import Shard
+from lwta.dissection.similarity.columns import Columns, KeptShards
+
+TILE = 2**22  # similarities of images and concepts that exist at a time
+
+
+class CosCubed:
+    """score[i, m] = ⟨a³, p³⟩ / (‖a³‖·‖p³‖), of activations and similarities less their means over the images.
+
+    Cubes are elementwise, and norms are at least ``min_norm``. This is ``cos_similarity_cubed`` of CLIP-Dissect
+    (Oikarinen & Weng, ICLR 2023), which DISCOVER uses: large deviations count most.
+
+    Where a neuron did not win, (a − μ)³ is −μ³, so with P̃ the cubes of the similarities, the product is a sum over the
+    wins alone and one of rank one: Σ_won ((a − μ)³ + μ³)·P̃[n, m] − μ³·Σ_n P̃[n, m].
+
+    Cubes of P cannot be summed up before the concepts are known, so the embeddings of all images are kept, N·d numbers,
+    and every win or, without competition, all N·D activations; P exists in tiles of a few concepts.
+
+    Args:
+        min_norm: least norm of a column.
+
+    Example:
+        >>> from lwta.dissection.activations import DenseActivations
+        >>> from lwta.dissection.similarity import Shard
+        >>> cubed = CosCubed()
+        >>> cubed.update(Shard(torch.arange(2), torch.eye(2), DenseActivations(torch.tensor([[3.0], [4.0]]))))
+        >>> cubed.finalize(torch.eye(2))
+        tensor([[-1.,  1.]])
+    """
+
+    name = "cos_cubed"
+
+    def __init__(self, *, min_norm: float = 1e-3) -> None:
+        self.min_norm = min_norm
+        self._kept = KeptShards()
+
+    def update(self, shard: Shard) -> None:
+        """Take in a shard."""
+        self._kept.add(shard)
+
+    def merge(self, other: Self) -> None:
+        """Take in all that ``other`` took in."""
+        self._kept.merge(other._kept)
+
+    def finalize(self, text_features: Tensor) -> Tensor:
+        """(D, M) float32; NaN for a neuron that never answered."""
+        features, columns, answered = self._kept.by_rank()
+        cubes, common, norms = _cubes(columns)
+        cubes = cubes / norms.clamp_min(self.min_norm).float()[columns.neurons()]
+        common = common / norms.clamp_min(self.min_norm)
+        mean = features.double().mean(0).float()
+        scores = torch.empty(len(common), len(text_features))
+        width = max(TILE // columns.size, 1)
+        for T, part in zip(text_features.split(width), scores.split(width, dim=1), strict=True):
+            P = torch.addmm((T @ mean)[None], features, T.T, beta=-1)
+            P = P * P * P
+            P /= torch.linalg.vector_norm(P, dim=0).clamp_min_(self.min_norm)
+            part.copy_(_product(columns, cubes, P))
+            part.addr_(common.float(), P.sum(0))
+        return scores.masked_fill_(~answered[:, None], float("nan"))
+
+
+def _cubes(columns: Columns) -> tuple[Tensor, Tensor, Tensor]:
+    """(a − μ)³ + μ³ of the entries, (E,) float32; −μ³ and the norm of (a − μ)³ over all images, (D,) float64."""
+    mean = columns.sums(columns.values) / columns.size
+    own_mean = mean[columns.neurons()]
+    cubes = (columns.values.double() - own_mean) ** 3
+    others = columns.size - columns.starts.diff()
+    norms = (columns.sums(cubes.square()) + others * mean**6).sqrt()
+    return (cubes + own_mean**3).float(), -(mean**3), norms
+
+
+def _product(columns: Columns, entries: Tensor, P: Tensor) -> Tensor:
+    """(D, m): sum over each neuron's entries times the rows of (N, m) that they stand for."""
+    if len(entries) == (len(columns.starts) - 1) * columns.size:
+        return entries.view(-1, columns.size) @ P
+    return embedding_bag(
+        columns.images, P, columns.starts.int(), mode="sum", per_sample_weights=entries, include_last_offset=True
+    )

@@ -1,0 +1,44 @@
+"""Weighted pointwise mutual information between a neuron's most active images and a concept."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from lwta.dissection.similarity.top_images import TopImagesPMI
+
+
+class WPMI(TopImagesPMI):
+    """score[i, m] = log p(m | E_i) − λ·log p(m): which concept is special for the images that excite neuron i.
+
+    With S = softmax_m(scale·P), over the neuron's ``top_k`` most active images: log p(m | E_i) = Σ_j log(S[n_j, m] +
+    1e-7), and log p(m) is the logarithm of the mean of p(m | E_i) over the neurons. This is ``wpmi`` of CLIP-Dissect
+    (Oikarinen & Weng, ICLR 2023), which DISCOVER uses, but for neurons of few wins: see `TopImagesPMI`.
+
+    Args:
+        top_k: number of images that describe a neuron.
+        scale: factor on the cosine similarities before the softmax over the concepts.
+        lam: weight λ of how common a concept is.
+
+    Raises:
+        ValueError: ``top_k`` is below 1.
+
+    Example:
+        >>> from lwta.dissection.activations import DenseActivations
+        >>> from lwta.dissection.similarity import Shard
+        >>> wpmi = WPMI(top_k=1)
+        >>> wpmi.update(Shard(torch.arange(2), torch.eye(2), DenseActivations(torch.eye(2))))
+        >>> wpmi.finalize(torch.eye(2)).argmax(1)
+        tensor([0, 1])
+    """
+
+    name = "wpmi"
+
+    def __init__(self, *, top_k: int = 28, scale: float = 2.0, lam: float = 0.6) -> None:
+        super().__init__(top_k=top_k, scale=scale, lam=lam)
+
+    def _factor(self, S: Tensor, place: int) -> Tensor:
+        return S.add_(1e-7)
+
+    @property
+    def _smallest_factor(self) -> float:
+        return 1e-7
