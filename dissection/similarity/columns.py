@@ -32,6 +32,11 @@ class Columns(NamedTuple):
         """(E,) int64: the neuron that each entry belongs to."""
         return torch.arange(len(self.starts) - 1).repeat_interleave(self.starts.diff())
 
+    def where(self, mask: Tensor) -> Columns:
+        """The entries of an (E,) bool mask alone."""
+        before = torch.cat([torch.zeros(1, dtype=torch.int64), mask.cumsum(0)])
+        return Columns(self.values[mask], self.images[mask], before[self.starts], self.size)
+
     def rows(self, first: int, last: int, absent: float = 0.0) -> Tensor:
         """(last − first, N) float32: activations of neurons first…last − 1, ``absent`` where there is none."""
         part = slice(int(self.starts[first]), int(self.starts[last]))

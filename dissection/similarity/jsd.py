@@ -2,36 +2,38 @@
 
 from __future__ import annotations
 
-import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 from typing_extensions import Self
 
 from lwta.dissection.similarity.base import Shard
-from lwta.dissection.similarity.columns import KeptShards
+from lwta.dissection.similarity.columns import Columns, KeptShards
 
 TILE = 2**22  # similarities of images and concepts that exist at a time
-TRIPLES = 2**18  # logarithms that exist at a time, one for every neuron, concept and image
-IMAGES = 1024  # of them
+LOGARITHMS = 2**18  # that exist at a time, one for every image of a neuron and concept
 SMALLEST = 1e-30  # density, lest its logarithm be infinite
 
 
 class JSD:
     """score[i, m] = 1 − JSD(q_i, p_m) in bits, of distributions over the images: 1 if they are the same, 0 if disjoint.
 
-    q_i is the neuron's activations, raised by as much as the most negative one requires and divided by their sum (by
-    convention uniform if that is 0); an image that the neuron did not win has the activation 0. p_m =
-    softmax_n(P_m/``temperature``) says where the concept is seen.
+    q_i is the neuron's activations divided by their sum, where negative ones count as 0, as do images that the neuron
+    did not win. p_m = softmax_n(P_m/``temperature``) says where the concept is seen.
 
     DISCOVER (arXiv 2310.04929) names a Jensen–Shannon similarity but neither its paper nor its code defines it: this
-    definition is this library's own.
+    definition is this library's own. Negative activations are not shifted to 0: the shift would raise all images that
+    the neuron did not win as well, until q_i is nearly uniform.
 
     Softmax needs P of all images at once, so the embeddings of all of them are kept, N·d numbers, and every win or,
-    without competition, all N·D activations; P exists in tiles of a few concepts. Computing takes N·D·M logarithms.
+    without competition, all N·D activations; P exists in tiles of a few concepts. A logarithm is computed for every
+    concept and activation above 0.
 
     Args:
-        temperature: of the softmax over the images, above 0; with a small one p_m is a few images.
+        temperature: of the softmax over the images, above 0; with a small one p_m is a few images. The default suits
+            CLIP ViT-B, by whose word similarities to a concept spread by 0.02 over photographs: from 0.03 to 0.07
+            neurons made to detect the classes of Caltech-101 were named equally well.
 
     Raises:
         ValueError: ``temperature`` is not above 0.
@@ -48,7 +50,7 @@ class JSD:
 
     name = "jsd"
 
-    def __init__(self, *, temperature: float = 0.02) -> None:
+    def __init__(self, *, temperature: float = 0.05) -> None:
         if not temperature > 0:
             raise ValueError(f"temperature must be above 0, got {temperature}")
         self.temperature = temperature
@@ -63,40 +65,35 @@ class JSD:
         self._kept.merge(other._kept)
 
     def finalize(self, text_features: Tensor) -> Tensor:
-        """(D, M) float32; NaN for a neuron that never answered."""
-        features, columns, answered = self._kept.by_rank()
-        scores = torch.empty(len(answered), len(text_features))
+        """(D, M) float32; NaN for a neuron that was never above 0."""
+        features, columns, _ = self._kept.by_rank()
+        columns = columns.where(columns.values > 0)
+        sums = columns.sums(columns.values)
+        q = (columns.values * columns.size / sums[columns.neurons()]).float()
+        scores = torch.empty(len(sums), len(text_features))
         width = max(TILE // columns.size, 1)
         for T, part in zip(text_features.split(width), scores.split(width, dim=1), strict=True):
-            p = (torch.softmax(T @ features.T / self.temperature, dim=1) * columns.size).clamp_min_(SMALLEST)
-            for first, rows in zip(range(0, len(scores), width), part.split(width), strict=True):
-                q = _distributions(columns.rows(first, first + len(rows)))
-                rows.copy_(_similarity(q, p))
-        return scores.masked_fill_(~answered[:, None], float("nan"))
+            p = torch.softmax(features @ (T / self.temperature).T, dim=0).mul_(columns.size).clamp_min_(SMALLEST)
+            part.copy_(_similarity(columns, q, p))
+        return scores.masked_fill_((sums == 0)[:, None], float("nan"))
 
 
-def _distributions(activations: Tensor) -> Tensor:
-    """Of (D, N) activations, each row with mean 1."""
-    raised = activations - activations.amin(1, keepdim=True).clamp_max(0)
-    means = raised.double().mean(1, keepdim=True)
-    return torch.where(means > 0, raised / means, 1).float()
-
-
-def _similarity(q: Tensor, p: Tensor) -> Tensor:
-    """(D, M) float64 of (D, N) and (M, N) densities with mean 1.
+def _similarity(columns: Columns, q: Tensor, p: Tensor) -> Tensor:
+    """(D, M) float64 of densities with mean 1, (E,) of the entries above 0 and (N, M).
 
     With φ(x) = x·log2 x, 1 − JSD in bits is half the mean of φ(q + p) − φ(q) − φ(p), since q + p has the mean 2.
+    Where q is 0 that is 0.
     """
-    sums = -(_phi(q).sum(1)[:, None] + _phi(p).sum(1))
-    for q_images, p_images in zip(q.split(IMAGES, dim=1), p.split(IMAGES, dim=1), strict=True):
-        height = max(TRIPLES // p_images.numel(), 1)
-        p_images = p_images.contiguous()
-        for q_rows, rows in zip(q_images.split(height), sums.split(height), strict=True):
-            both = q_rows[:, None] + p_images
-            rows += torch.log2(both).mul_(both).sum(2)
-    return sums / (2 * q.shape[1])
+    sums = -columns.sums(_phi(q))[:, None].repeat(1, p.shape[1])
+    phi_p, height = _phi(p), max(LOGARITHMS // p.shape[1], 1)
+    for neuron, (start, end) in enumerate(pairwise(columns.starts.tolist())):
+        for first in range(start, end, height):
+            part = slice(first, min(first + height, end))
+            images = columns.images[part]
+            both = p.index_select(0, images).add_(q[part, None])
+            sums[neuron] += _phi(both).sub_(phi_p.index_select(0, images)).sum(0)
+    return sums / (2 * columns.size)
 
 
 def _phi(x: Tensor) -> Tensor:
-    x = x.double()
-    return torch.special.xlogy(x, x) / math.log(2)
+    return torch.log2(x).mul_(x)
