@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.machine import describe
 
-SUITES = ("kernels", "static")
+SUITES = ("kernels", "static", "dissection")
 
 
 def main() -> int:
@@ -19,8 +19,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("suite", choices=SUITES)
     parser.add_argument("--json", type=Path, help="write the rows and a description of the machine here")
+    parser.add_argument("--quick", action="store_true", help="dissection at small sizes, to see that it runs")
     arguments = parser.parse_args()
-    rows = importlib.import_module(f"benchmarks.{arguments.suite}").run()
+    if arguments.quick and arguments.suite != "dissection":
+        parser.error(f"--quick is for the suite dissection, not {arguments.suite}")
+    options = {"quick": True} if arguments.quick else {}
+    rows = importlib.import_module(f"benchmarks.{arguments.suite}").run(**options)
     for row in rows:
         print("  ".join(f"{name}={value}" for name, value in row.items()))
     if arguments.json:
