@@ -25,6 +25,7 @@ from lwta.dissection.similarity import SIMILARITIES, Shard
 
 ROOT = Path(__file__).resolve().parents[1]
 FEATURES, COMPETITORS, SHARD = 512, 8, 2048
+ENOUGH = 15  # seconds after which a measurement is not repeated
 DRAWN = 8  # shards of a stream that are drawn; they come again and again
 
 
@@ -107,8 +108,9 @@ def measure(case: Case) -> dict[str, Any]:
         work = lambda: FORMULAS[case.similarity](features, texts, activations)  # noqa: E731
     else:
         work = lambda: _ours(case, shards, texts)  # noqa: E731
-    before, seconds = _peak(), []
-    for _ in range(case.runs):
+    before = _peak()
+    seconds: list[float] = []
+    while len(seconds) < case.runs and sum(seconds) < ENOUGH:
         start = time.perf_counter()
         work()
         seconds.append(time.perf_counter() - start)
