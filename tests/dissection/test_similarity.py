@@ -19,6 +19,8 @@ from lwta.dissection.similarity import SIMILARITIES, Cos, Shard, Similarity, Sof
 from lwta.dissection.similarity.exact import ExactProduct
 from lwta.dissection.similarity.top import NONE, largest, pack, unpack
 
+SHARDINGS = [("small", 1), ("small", 7), ("small", 64), ("small", None), ("medium", 64), ("medium", None)]
+INPUTS = ("image_features", "text_features", "activations")
 PUBLISHED_NAMES = {"cos": "cos_similarity", "cos_cubed": "cos_similarity_cubed"}
 PUBLISHED_ROUNDING = {"cos": 5e-6, "cos_cubed": 5e-6, "wpmi": 2e-4, "soft_wpmi": 5e-4}  # sums of logarithms near 400
 """What float32 makes of the published formulas."""
@@ -65,21 +67,34 @@ def pieces(n: int, size: int) -> list[list[int]]:
     return [list(range(start, min(start + size, n))) for start in range(0, n, size)]
 
 
-@pytest.mark.parametrize("size", [1, 7, 64, None])
+def published(folder: Path, case: str, *arrays: str) -> list[Tensor]:
+    golden = np.load(folder / "golden" / "similarity.npz")
+    return [torch.from_numpy(golden[f"{case}_{array}"]) for array in arrays]
+
+
 @pytest.mark.parametrize("name", PUBLISHED_ROUNDING)
-@pytest.mark.parametrize("case", ["small", "medium"])
+@pytest.mark.parametrize(("case", "size"), SHARDINGS)
 def test_published_values(shared_data: Path, case: str, name: str, size: int | None) -> None:
-    golden = np.load(shared_data / "golden" / "similarity.npz")
-    features, texts, activations = (
-        torch.from_numpy(golden[f"{case}_{array}"]) for array in ("image_features", "text_features", "activations")
-    )
-    expected = torch.from_numpy(golden[f"{case}_{PUBLISHED_NAMES.get(name, name)}"])
+    features, texts, activations, expected = published(shared_data, case, *INPUTS, PUBLISHED_NAMES.get(name, name))
     order = pieces(len(features), size or len(features))
     scores = scored(find_similarity(name)(), shards(features, activations, order), texts)
     rounding = PUBLISHED_ROUNDING[name]
     torch.testing.assert_close(scores, expected, rtol=0, atol=rounding)
     best = expected.gather(1, scores.argmax(1, keepdim=True)).flatten()
     assert (best >= expected.amax(1) - rounding).all()
+
+
+@pytest.mark.parametrize(("case", "size"), SHARDINGS)
+def test_rank_reorder_lies_within_the_published_spread(shared_data: Path, case: str, size: int | None) -> None:
+    features, texts, activations, mean, spread = published(
+        shared_data, case, *INPUTS, "rank_reorder_mean", "rank_reorder_std"
+    )
+    order = pieces(len(features), size or len(features))
+    scores = scored(find_similarity("rank_reorder")(), shards(features, activations, order), texts)
+    distance = (scores - mean).abs() / spread
+    assert distance.max() < 1
+    assert distance.mean() < 0.25  # of 40 calls' mean
+    assert torch.equal(scores.argmax(1), mean.argmax(1))
 
 
 def test_cos_equals_the_dense_formula() -> None:
