@@ -1,160 +1,162 @@
-"""Time and memory of the similarities, beside the published dense formulas, on synthetic embeddings."""
+"""Time and memory of the similarities, against the published dense formulas; synthetic embeddings and winners.
+
+Every measurement has a process of its own, so that its peak memory is its own.
+"""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
+import json
 import resource
+import subprocess
+import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from multiprocessing.connection import Connection
-from typing import Any
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
+from tqdm import tqdm
 
-from benchmarks.dense import DENSE
+from benchmarks.published import FORMULAS
 from lwta.dissection.activations import WinnerActivations
-from lwta.dissection.similarity import Shard, find_similarity
+from lwta.dissection.similarity import SIMILARITIES, Shard
 
-EMBEDDING, NEURONS, COMPETITORS, SHARD, RUNS = 512, 768, 8, 4096, 3
-SIZES = {
-    "cos": (20_000, 20_000),
-    "cos_cubed": (10_000, 500),
-    "wpmi": (20_000, 2_000),
-    "soft_wpmi": (20_000, 2_000),
-    "rank_reorder": (10_000, 500),
-    "jsd": (10_000, 500),
-}
-LARGE = ("cos", 1_280_000, 20_000)
-QUICK = 40
-"""Sizes are divided by this in a quick run."""
+ROOT = Path(__file__).resolve().parents[1]
+FEATURES, COMPETITORS, SHARD = 512, 8, 2048
+ENOUGH = 15  # seconds after which a measurement is not repeated
+DRAWN = 8  # shards of a stream that are drawn; they come again and again
 
 
-@dataclass(frozen=True)
-class Case:
-    """A measurement: one similarity, ours or the dense formula."""
+class Case(NamedTuple):
+    """What to measure."""
 
     similarity: str
     images: int
     concepts: int
-    dense: bool = False
+    neurons: int
+    published: bool = False
+    """The dense formula in place of this library's."""
     streamed: bool = False
-    """The images come from a generator and are never in memory together."""
+    """Shards are made as they are needed, and peak memory is that of the whole process."""
+    runs: int = 3
+
+
+CASES = (
+    Case("cos", 20_000, 20_000, 768),
+    Case("cos_cubed", 10_000, 500, 768),
+    Case("wpmi", 20_000, 2_000, 768),
+    Case("soft_wpmi", 20_000, 2_000, 768),
+    Case("rank_reorder", 10_000, 500, 768),
+    Case("jsd", 10_000, 500, 768),
+    Case("cos", 1_280_000, 20_000, 768, streamed=True, runs=1),
+)
+QUICK = tuple(Case(name, 3_000, 50, 64, runs=1) for name in ("cos", "soft_wpmi", "rank_reorder"))
+QUICK += (Case("cos", 40_000, 50, 64, streamed=True, runs=1),)
 
 
 def run(quick: bool = False) -> list[dict[str, Any]]:
-    """A row for each similarity: images, concepts, neurons, seconds and peak bytes, ours and of the dense formula.
+    """A row for each similarity: best time of a few runs and peak memory above the inputs, ours and the published one.
 
-    Seconds are the least of three runs from the recorded shards to the scores; peak bytes what the process grew by
-    above its inputs, or, for the probe that is streamed, all that it had.
+    Args:
+        quick: small sizes, which show that everything runs and no more.
     """
     rows = []
-    for name, sizes in SIZES.items():
-        images, concepts = (size // QUICK if quick else size for size in sizes)
-        ours = _measured(Case(name, images, concepts))
-        baseline = _measured(Case(name, images, concepts, dense=True)) if name in DENSE else None
-        rows.append(_row(name, images, concepts, ours, baseline))
-    name, images, concepts = LARGE
-    if quick:
-        images, concepts = images // QUICK**2, concepts // QUICK
-    return [*rows, _row(name, images, concepts, _measured(Case(name, images, concepts, streamed=True)), None)]
+    for case in tqdm(QUICK if quick else CASES, desc="measuring", unit="similarity"):
+        ours = _in_a_process(case)
+        theirs = (
+            {"seconds": None, "peak_bytes": None} if case.streamed else _in_a_process(case._replace(published=True))
+        )
+        rows.append(
+            {
+                "similarity": case.similarity,
+                "images": case.images,
+                "concepts": case.concepts,
+                "neurons": case.neurons,
+                "seconds": ours["seconds"],
+                "baseline_seconds": theirs["seconds"],
+                "ratio": None if case.streamed else round(theirs["seconds"] / ours["seconds"], 2),
+                "peak_bytes": ours["peak_bytes"],
+                "baseline_peak_bytes": theirs["peak_bytes"],
+            }
+        )
+    return rows
 
 
-def _row(
-    name: str, images: int, concepts: int, ours: tuple[float, int], baseline: tuple[float, int] | None
-) -> dict[str, Any]:
-    return {
-        "similarity": name,
-        "images": images,
-        "concepts": concepts,
-        "neurons": NEURONS,
-        "seconds": ours[0],
-        "baseline_seconds": baseline and baseline[0],
-        "ratio": baseline and round(baseline[0] / ours[0], 2),
-        "peak_bytes": ours[1],
-        "baseline_peak_bytes": baseline and baseline[1],
-    }
+def _in_a_process(case: Case) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.dissection", json.dumps(case)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"the measurement of {case} failed:\n{done.stderr}")
+    figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return figures
 
 
-def _measured(case: Case) -> tuple[float, int]:
-    """Seconds and bytes of a case, in a process of its own, since a process's peak never falls."""
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_report, args=(case, sender))
-    process.start()
-    sender.close()
-    try:
-        result: tuple[float, int] = receiver.recv()
-    except EOFError:
-        raise RuntimeError(f"the measurement of {case} ended without a result") from None
-    finally:
-        process.join()
-    return result
-
-
-def _report(case: Case, sender: Connection) -> None:
+def measure(case: Case) -> dict[str, Any]:
+    """Seconds and peak bytes, in this process."""
     torch.manual_seed(0)
-    torch.set_num_threads(os.cpu_count() or 1)
-    texts = normalize(torch.randn(case.concepts, EMBEDDING), dim=1)
+    texts = normalize(torch.randn(case.concepts, FEATURES) + 0.5, dim=1)
     if case.streamed:
-        sender.send(_streamed(case, texts))
-        return
-    shards = list(_shards(case.images))
-    if case.dense:
+        return {"seconds": _stream(case, texts), "peak_bytes": _peak()}
+    shards = list(_shards(case))
+    work: Callable[[], object]
+    if case.published:
         features = torch.cat([shard.features for shard in shards])
         activations = torch.cat([shard.activations.dense() for shard in shards])
-    before = _peak_bytes()
-    seconds, peak = [], 0
-    for _ in range(RUNS):
-        began = time.perf_counter()
-        if case.dense:
-            DENSE[case.similarity](features @ texts.T, activations)
-        else:
-            _scores(case.similarity, shards, texts)
-        seconds.append(time.perf_counter() - began)
-        peak = peak or _peak_bytes() - before
-    sender.send((min(seconds), peak))
+        shards.clear()
+        work = lambda: FORMULAS[case.similarity](features, texts, activations)  # noqa: E731
+    else:
+        work = lambda: _ours(case, shards, texts)  # noqa: E731
+    before = _peak()
+    seconds: list[float] = []
+    while len(seconds) < case.runs and sum(seconds) < ENOUGH:
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+    return {"seconds": min(seconds), "peak_bytes": _peak() - before}
 
 
-def _scores(name: str, shards: list[Shard], texts: Tensor) -> Tensor:
-    similarity = find_similarity(name)()
+def _ours(case: Case, shards: list[Shard], texts: Tensor) -> Tensor:
+    similarity = SIMILARITIES[case.similarity]()
     for shard in shards:
         similarity.update(shard)
     return similarity.finalize(texts)
 
 
-def _streamed(case: Case, texts: Tensor) -> tuple[float, int]:
-    """Seconds without those that the generator takes."""
-    similarity, seconds = find_similarity(case.similarity)(), 0.0
-    for shard in _shards(case.images):
-        began = time.perf_counter()
+def _stream(case: Case, texts: Tensor) -> float:
+    """Seconds of the similarity alone, without those of making shards."""
+    similarity, seconds = SIMILARITIES[case.similarity](), 0.0
+    drawn = list(_shards(case._replace(images=min(DRAWN * SHARD, case.images))))
+    for number, start in enumerate(range(0, case.images, SHARD)):
+        shard = drawn[number % len(drawn)]
+        shard = shard._replace(ranks=torch.arange(start, start + len(shard.ranks)))
+        begin = time.perf_counter()
         similarity.update(shard)
-        seconds += time.perf_counter() - began
-    began = time.perf_counter()
+        seconds += time.perf_counter() - begin
+    begin = time.perf_counter()
     similarity.finalize(texts)
-    return seconds + time.perf_counter() - began, _peak_bytes()
+    return seconds + time.perf_counter() - begin
 
 
-def _shards(images: int) -> Iterator[Shard]:
-    """Embeddings around a few centres, and the winners of a layer."""
-    centres = torch.randn(50, EMBEDDING)
-    blocks = NEURONS // COMPETITORS
-    for start in range(0, images, SHARD):
-        n = min(SHARD, images - start)
-        features = normalize(centres[torch.randint(50, (n,))] + torch.randn(n, EMBEDDING), dim=1)
-        units = torch.arange(blocks) * COMPETITORS + torch.randint(COMPETITORS, (n, blocks))
-        winners = WinnerActivations(
-            values=torch.randn(n * blocks),
-            units=units.flatten().int(),
-            shares=torch.ones(n * blocks),
-            counts=torch.full((n,), blocks),
-            neurons=NEURONS,
-        )
-        yield Shard(torch.arange(start, start + n), features, winners)
+def _shards(case: Case) -> Iterator[Shard]:
+    """Normal responses, of which every block's winner is drawn; embeddings in a cone, as those of CLIP are."""
+    blocks = case.neurons // COMPETITORS
+    for start in range(0, case.images, SHARD):
+        n = min(SHARD, case.images - start)
+        responses = torch.randn(n, blocks, COMPETITORS)
+        winners = (responses - torch.log(-torch.log(torch.rand_like(responses)))).argmax(2)
+        units = (winners + torch.arange(blocks) * COMPETITORS).int().flatten()
+        values = responses.gather(2, winners[:, :, None]).flatten()
+        counts = torch.full((n,), blocks)
+        activations = WinnerActivations(values, units, torch.ones(len(values)), counts, case.neurons)
+        yield Shard(torch.arange(start, start + n), normalize(torch.randn(n, FEATURES) + 0.5, dim=1), activations)
 
 
-def _peak_bytes() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def _peak() -> int:
+    """Bytes that this process has held in memory at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(Case(*json.loads(sys.argv[1])))))

@@ -7,7 +7,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from lwta.dissection.similarity.base import Shard
-from lwta.dissection.similarity.exact import ROWS, ExactGram, ExactProduct, column_blocks
+from lwta.dissection.similarity.exact import GRID, ROWS, ExactGram, ExactProduct, column_blocks
 
 TILE = 1024  # concepts at a time
 
@@ -33,14 +33,14 @@ class Cos:
 
     def __init__(self) -> None:
         self._products = ExactProduct()  # AᵀI, (D, d)
-        self._squares = ExactProduct()  # ‖A_i‖², (D, 1)
+        self._squares = ExactProduct()  # ‖A_i‖²·2^-GRID, (D, 1)
         self._gram = ExactGram()  # IᵀI, (d, d)
 
     def update(self, shard: Shard) -> None:
         """Take in a shard."""
         activations = shard.activations.dense()
         self._products.add(activations, shard.features)
-        one = torch.ones(ROWS, 1)
+        one = torch.full((ROWS, 1), 2.0**-GRID)  # the least that counts, and the least work
         for rows in activations.split(ROWS):
             self._squares.add(rows.double().square(), one[: len(rows)])
         self._gram.add(shard.features)
@@ -53,13 +53,13 @@ class Cos:
 
     def finalize(self, text_features: Tensor) -> Tensor:
         """(D, M) float32; NaN for a neuron whose activations are all 0."""
-        directions = (self._products.total() / self._squares.total().sqrt()).float()
+        directions = (self._products.total() / (self._squares.total() * 2.0**GRID).sqrt()).float()
         root = _root(self._gram.total()).float()
         blocks = list(column_blocks(len(root)))
         scores = torch.empty(len(directions), len(text_features))
         for T, part in zip(text_features.split(TILE), scores.split(TILE, dim=1), strict=True):
             squares = [(T[:, block.start :] @ root[block.start :, block]).square_().sum(1) for block in blocks]
-            part.copy_(directions @ (T / torch.stack(squares).sum(0).sqrt_()[:, None]).T)
+            torch.mm(directions, (T / torch.stack(squares).sum(0).sqrt_()[:, None]).T, out=part)
         return scores
 
 

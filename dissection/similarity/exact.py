@@ -45,14 +45,17 @@ class _Integers:
         self._pending = torch.zeros(rows, columns, dtype=torch.float64)
         self._bound = 0.0  # on the magnitude of what is pending
 
-    def add(self, a: Tensor, x: Tensor, rows: Tensor | None = None) -> None:
-        """Add aᵀx, of (n, D) and (n, d) integers in float64, to all rows of the sum or to some; of xᵀx a triangle."""
-        bound = a.abs().max().item() * x.abs().sum(0).max().item()
+    def add(self, a: Tensor, x: Tensor, limit: float, rows: Tensor | None = None) -> None:
+        """Add aᵀx, of (n, D) and (n, d) integers in float64, to all rows of the sum or to some; of xᵀx a triangle.
+
+        No integer in a is above the limit in magnitude.
+        """
+        bound = limit * x.abs().sum(0).max().item()
         if self._bound + bound > EXACT:
             self._carry()
         if self._bound + bound > EXACT:
             for x_half, a_half in zip(x.chunk(2), a.chunk(2), strict=True):
-                self.add(x_half if a is x else a_half, x_half, rows)
+                self.add(x_half if a is x else a_half, x_half, limit, rows)
             return
         self._bound += bound
         if a is x:
@@ -158,7 +161,8 @@ class ExactProduct:
             if not wanted.all():
                 columns, a = columns[wanted], a[:, wanted]
             digits = torch.round(a / _worth(place))
-            self._at(place).add(digits, x, columns if len(columns) < every else None)
+            limit = largest.max().item() / _worth(place) + 1
+            self._at(place).add(digits, x, limit, columns if len(columns) < every else None)
             place -= 1
             if not self._counts(place)[columns].any():
                 return
@@ -186,7 +190,7 @@ class ExactGram:
         self._sum = self._sum or _Integers(x.shape[1], x.shape[1])
         for rows in x.split(ROWS):
             integers = torch.round(rows.double() * 2.0**GRID)
-            self._sum.add(integers, integers)
+            self._sum.add(integers, integers, integers.abs().max().item())
 
     def merge(self, other: Self) -> None:
         """Add all that was added to ``other``."""

@@ -52,10 +52,6 @@ class SoftWPMI(TopImagesPMI):
                 raise ValueError(f"{name} must be within (0, 1), got {value}")
         self.p_start, self.p_end = p_start, p_end
 
-    def _factor(self, S: Tensor, place: int) -> Tensor:
-        p = self.p_start - place / self.top_k * (self.p_start - self.p_end)
+    def _factors(self, S: Tensor, places: Tensor) -> Tensor:
+        p = self.p_start - places / self.top_k * (self.p_start - self.p_end)
         return S.mul_(p).add_(1 - p + 1e-7)
-
-    @property
-    def _smallest_factor(self) -> float:
-        return 1 - max(self.p_start, self.p_end)

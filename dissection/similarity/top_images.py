@@ -7,13 +7,14 @@ from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 from typing_extensions import Self
 
+from lwta.dissection.activations import WinnerActivations
 from lwta.dissection.similarity.base import Shard
 from lwta.dissection.similarity.top import NONE, largest, pack, unpack
 
-TILE = 2**21  # cosine similarities of images and concepts that exist at a time
-SMALLEST = 1e-35  # product of probabilities that float32 still holds exactly enough
+TILE = 2**21  # similarities of images and concepts, or logarithms of them, that exist at a time
 
 
 class TopImagesPMI(ABC):
@@ -26,8 +27,8 @@ class TopImagesPMI(ABC):
     so that neurons of few wins stay comparable. A neuron that never won, or that answered 0 on every image, gets no
     scores and takes no part in log p(m).
 
-    Only the embeddings of the neurons' most active images are kept, at most min(N, D·k), and S is formed of a few
-    concepts at a time, once the sums over all of them are known.
+    Only the embeddings of the neurons' most active images are kept, at most min(N, D·k), and S is formed once, of a few
+    images at a time.
     """
 
     def __init__(self, *, top_k: int, scale: float, lam: float) -> None:
@@ -40,24 +41,24 @@ class TopImagesPMI(ABC):
         self._features = torch.empty(0, 0)  # (R, d), theirs
 
     @abstractmethod
-    def _factor(self, S: Tensor, place: int) -> Tensor:
-        """f(S, j) of (D, m) probabilities of the images in place j, which it may overwrite."""
-
-    @property
-    @abstractmethod
-    def _smallest_factor(self) -> float:
-        """f(0, 0), the least that `_factor` gives."""
+    def _factors(self, S: Tensor, places: Tensor) -> Tensor:
+        """f(S, j) of (n, M) probabilities, which it may overwrite, and (n, 1) places j of their images."""
 
     def update(self, shard: Shard) -> None:
         """Take in a shard."""
-        activations = shard.activations.dense(absent=float("-inf"))
-        candidates = pack(activations, shard.ranks[:, None]).T
+        candidates = _candidates(shard, self._least())
         self._take(candidates, shard.activations.answered(), shard.ranks, shard.features)
 
     def merge(self, other: Self) -> None:
         """Take in all that ``other`` took in."""
         if other._top is not None and other._answered is not None:
             self._take(other._top, other._answered, other._ranks, other._features)
+
+    def _least(self) -> Tensor:
+        """(D,) or (): activations below that cannot be among the ``top_k``."""
+        if self._top is None or self._top.shape[1] < self.top_k:
+            return torch.tensor(float("-inf"))
+        return unpack(self._top[:, -1])[0]
 
     def _take(self, candidates: Tensor, answered: Tensor, ranks: Tensor, features: Tensor) -> None:
         """Keep the best of what is held and of (D, n) candidates, and the embeddings of the images among them."""
@@ -82,31 +83,41 @@ class TopImagesPMI(ABC):
     def _log_p(self, top: Tensor, text_features: Tensor) -> Tensor:
         """(D, M) float64: sum over each neuron's images of the logarithms, scaled by k/k′."""
         order = self._ranks.argsort()
-        features, missing = self._features[order], top == NONE
-        images = torch.searchsorted(self._ranks[order], unpack(top)[1]).masked_fill_(missing, 0)
-        normalisers = self._log_sums(features, text_features)
-        log_p = torch.empty(len(top), len(text_features), dtype=torch.float64)
-        width = max(TILE // max(len(features), 1), 1)
-        for T, part in zip(text_features.split(width), log_p.split(width, dim=1), strict=True):
-            S = torch.addmm(normalisers, features, T.T, beta=-1, alpha=self.scale).exp_()
-            part.copy_(self._sum_of_logarithms(S, images, missing))
-        return log_p * (self.top_k / (~missing).sum(1, keepdim=True))
+        features, held = self._features[order], top != NONE
+        neurons, places = held.nonzero(as_tuple=True)
+        images = torch.searchsorted(self._ranks[order], unpack(top)[1][held])
 
-    def _log_sums(self, features: Tensor, text_features: Tensor) -> Tensor:
-        """(R, 1): logarithm of the sum over the concepts of exp(scale·P), for each image."""
-        tiles = features.split(max(TILE // len(text_features), 1))
-        return torch.cat([torch.logsumexp(self.scale * (tile @ text_features.T), 1, keepdim=True) for tile in tiles])
+        sums = torch.zeros(len(top), len(text_features), dtype=torch.float64)
+        height = max(TILE // len(text_features), 1)
+        tiles = images // height
+        by_tile = tiles.argsort(stable=True).split(tiles.bincount().tolist())
+        for start, pairs_of_tile in zip(range(0, len(features), height), by_tile, strict=True):
+            S = torch.softmax((features[start : start + height] @ text_features.T).mul_(self.scale), dim=1)
+            for pairs in pairs_of_tile.split(height):
+                logarithms = self._factors(S.index_select(0, images[pairs] - start), places[pairs, None]).log_()
+                present, counts = neurons[pairs].unique_consecutive(return_counts=True)
+                sums[present] += embedding_bag(
+                    torch.arange(len(pairs)), logarithms, counts.cumsum(0) - counts, mode="sum"
+                )
+        return sums * (self.top_k / held.sum(1, keepdim=True))
 
-    def _sum_of_logarithms(self, S: Tensor, images: Tensor, missing: Tensor) -> Tensor:
-        """(D, m) float64 from (R, m) probabilities; as many factors share a logarithm as their product allows."""
-        together = max(int(math.log(SMALLEST) / math.log(self._smallest_factor)), 1)
-        sums = torch.zeros(len(images), S.shape[1], dtype=torch.float64)
-        for first in range(0, images.shape[1], together):
-            product = torch.ones(len(images), S.shape[1])
-            for place in range(first, min(first + together, images.shape[1])):
-                factor = self._factor(S.index_select(0, images[:, place]), place)
-                if missing[:, place].any():
-                    factor.masked_fill_(missing[:, place, None], 1)
-                product *= factor
-            sums += product.log_()
-        return sums
+
+def _candidates(shard: Shard, least: Tensor) -> Tensor:
+    """(D, c) packed activations that are not below the least, `NONE` where a neuron has fewer than others."""
+    activations = shard.activations
+    if isinstance(activations, WinnerActivations):
+        units = activations.units.long()
+        kept = (activations.values >= least.expand(activations.neurons)[units]).nonzero().flatten()
+        images = torch.arange(len(activations)).repeat_interleave(activations.counts)[kept]
+        neurons, values = units[kept], activations.values[kept]
+    else:
+        images, neurons = (activations.values >= least).nonzero(as_tuple=True)
+        values = activations.values[images, neurons]
+    packed = pack(values, shard.ranks[images])
+    counts = neurons.bincount(minlength=activations.neurons)
+    by_neuron = neurons.argsort(stable=True)
+    neurons = neurons[by_neuron]
+    places = torch.arange(len(neurons)) - (counts.cumsum(0) - counts)[neurons]
+    candidates = torch.full((activations.neurons, max(int(counts.max()), 1)), NONE)
+    candidates[neurons, places] = packed[by_neuron]
+    return candidates

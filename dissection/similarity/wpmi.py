@@ -36,9 +36,5 @@ class WPMI(TopImagesPMI):
     def __init__(self, *, top_k: int = 28, scale: float = 2.0, lam: float = 0.6) -> None:
         super().__init__(top_k=top_k, scale=scale, lam=lam)
 
-    def _factor(self, S: Tensor, place: int) -> Tensor:
+    def _factors(self, S: Tensor, places: Tensor) -> Tensor:
         return S.add_(1e-7)
-
-    @property
-    def _smallest_factor(self) -> float:
-        return 1e-7

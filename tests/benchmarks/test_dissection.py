@@ -1,33 +1,49 @@
-"""The benchmark of the similarities: its quick run, and the dense formulas that it compares with."""
+"""The measurements of the similarities run, and measure two ways to the same scores."""
 
-from __future__ import annotations
+import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 
-dense = pytest.importorskip("benchmarks.dense", reason="needs a checkout")
+from benchmarks.dissection import Case, _ours, _shards
+from benchmarks.published import FORMULAS
+from lwta.dissection.similarity import SIMILARITIES
 
-from benchmarks import dissection  # noqa: E402
-from lwta.dissection.activations import DenseActivations  # noqa: E402
-from lwta.dissection.similarity import Shard, find_similarity  # noqa: E402
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.slow
-def test_quick_run_has_all_rows() -> None:
-    rows = dissection.run(quick=True)
-    assert [row["similarity"] for row in rows] == [*dissection.SIZES, "cos"]
-    for row in rows:
-        assert row["seconds"] > 0
-        assert (row["ratio"] is None) == (row["similarity"] not in dense.DENSE or row is rows[-1])
+def test_every_similarity_is_measured(tmp_path: Path) -> None:
+    path = tmp_path / "dissection.json"
+    command = [sys.executable, "-m", "benchmarks", "dissection", "--quick", "--json", str(path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    rows = json.loads(path.read_text())["rows"]
+    *compared, streamed = rows
+    assert [row["similarity"] for row in compared] == ["cos", "soft_wpmi", "rank_reorder"]
+    assert all(row["seconds"] > 0 and row["baseline_seconds"] > 0 and row["ratio"] > 0 for row in compared)
+    assert all(row["peak_bytes"] >= 0 and row["baseline_peak_bytes"] >= 0 for row in compared)
+    assert streamed["baseline_seconds"] is streamed["ratio"] is None
+    assert 0 < streamed["peak_bytes"] < 3e9
 
 
-@pytest.mark.parametrize("name", dense.DENSE)
-def test_dense_formulas_score_as_the_library_does(name: str) -> None:
-    """Else the times would be of two different things."""
-    features, texts = (torch.nn.functional.normalize(torch.rand(n, 16), dim=1) for n in (400, 20))
-    activations = torch.randn(400, 6)
-    similarity = find_similarity(name)()
-    similarity.update(Shard(torch.arange(400), features, DenseActivations(activations)))
-    ours, theirs = similarity.finalize(texts), dense.DENSE[name](features @ texts.T, activations)
-    tolerance = 0.5 if name == "rank_reorder" else 1e-4  # theirs draws its baseline
-    torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
+def test_quick_is_refused_elsewhere() -> None:
+    command = [sys.executable, "-m", "benchmarks", "static", "--quick"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "--quick: only dissection, accuracy have small sizes" in done.stderr
+
+
+@pytest.mark.parametrize("name", SIMILARITIES)
+def test_both_sides_compute_the_same(name: str) -> None:
+    case = Case(name, 2500, 20, 32)
+    shards, texts = list(_shards(case)), torch.nn.functional.normalize(torch.randn(20, 512) + 0.5, dim=1)
+    features = torch.cat([shard.features for shard in shards])
+    activations = torch.cat([shard.activations.dense() for shard in shards])
+    published = FORMULAS[name](features, texts, activations)
+    ours = _ours(case, shards, texts)
+    tolerance = {"rank_reorder": 0.2, "soft_wpmi": 1e-3, "wpmi": 1e-3}.get(name, 1e-5)  # five random orders; large sums
+    torch.testing.assert_close(ours, published, rtol=tolerance if name == "rank_reorder" else 0, atol=tolerance)

@@ -1,0 +1,164 @@
+"""Every similarity of sparse winners against its formula in float64: few wins, none, negative ones, ties, constants."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import product
+
+import pytest
+import torch
+from torch import Tensor
+
+from lwta.dissection.activations import DenseActivations, WinnerActivations
+from lwta.dissection.similarity import JSD, RankReorder, Shard, SoftWPMI, find_similarity
+from lwta.dissection.similarity.rank_reorder import _error_of_random_order
+
+N, M, D = 700, 9, 8
+NEVER, ONCE, EQUAL, NEGATIVE, ALWAYS = 3, 4, 5, 6, 7
+
+
+def unit_rows(n: int, d: int) -> Tensor:
+    return torch.nn.functional.normalize(torch.randn(n, d) + 0.5, dim=1)
+
+
+def case() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Embeddings of images and concepts, activations (N, D) and which of them were won; values with many ties."""
+    won = torch.rand(N, D) < torch.tensor([0.5, 0.1, 0.02, 0, 0, 0.2, 0.3, 1])
+    won[17, ONCE] = True
+    values = (torch.randn(N, D) * 4).round() / 4
+    values[17, ONCE], values[:, EQUAL], values[:, NEGATIVE] = 0.5, 2, -values[:, NEGATIVE].abs() - 0.25
+    return unit_rows(N, 8), unit_rows(M, 8), values * won, won
+
+
+def shards(features: Tensor, activations: Tensor, won: Tensor, size: int) -> list[Shard]:
+    parts = []
+    for start in range(0, N, size):
+        part = slice(start, start + size)
+        mask, A = won[part], activations[part]
+        units = mask.nonzero()[:, 1].int()
+        winners = WinnerActivations(A[mask], units, torch.ones(len(units)), mask.sum(1), D)
+        parts.append(Shard(torch.arange(N)[part], features[part], winners))
+    return parts
+
+
+def cos(P: Tensor, A: Tensor, won: Tensor) -> Tensor:
+    return (A / A.norm(dim=0)).T @ (P / P.norm(dim=0))
+
+
+def cos_cubed(P: Tensor, A: Tensor, won: Tensor) -> Tensor:
+    P, A = (P - P.mean(0)) ** 3, (A - A.mean(0)) ** 3
+    scores = (A / A.norm(dim=0).clamp_min(1e-3)).T @ (P / P.norm(dim=0).clamp_min(1e-3))
+    scores[NEVER] = math.nan
+    return scores
+
+
+def pmi(P: Tensor, A: Tensor, won: Tensor, k: int, scale: float, lam: float, p: Callable[[int], float]) -> Tensor:
+    S = torch.softmax(scale * P, dim=1)
+    log_p = torch.full((D, M), math.nan, dtype=torch.float64)
+    for neuron in range(D):
+        top = _top(A, won, neuron, k)
+        terms = [torch.log(1 + p(j) * (S[n] - 1) + 1e-7) for j, n in enumerate(top)]
+        if terms:
+            log_p[neuron] = torch.stack(terms).sum(0) * k / len(top)
+    alive = log_p[~log_p.isnan().any(1)]
+    return log_p - lam * (torch.logsumexp(alive, 0) - math.log(len(alive)))
+
+
+def wpmi(P: Tensor, A: Tensor, won: Tensor) -> Tensor:
+    return pmi(P, A, won, 28, 2, 0.6, lambda j: 1)
+
+
+def soft_wpmi(P: Tensor, A: Tensor, won: Tensor) -> Tensor:
+    return pmi(P, A, won, 100, 10, 1, lambda j: 0.998 - j / 100 * 0.028)
+
+
+def rank_reorder(P: Tensor, A: Tensor, won: Tensor) -> Tensor:
+    scores = torch.full((D, M), math.nan, dtype=torch.float64)
+    for neuron, concept in product(range(D), range(M)):
+        top = _top(A, won, neuron, N // 20)
+        values = A[top, neuron]
+        if not top:
+            continue
+        ranks = (P[top, concept] > P[top, concept, None]).sum(1)  # how many are more similar
+        error = (values - values[ranks]).abs().pow(3).mean()
+        random = (values[:, None] - values).abs().pow(3).mean()
+        relative = error / random if random > 0 else 1
+        scores[neuron, concept] = -relative / P[top, concept].mean().clamp_min(1e-6).sqrt()
+    return scores
+
+
+def jsd(P: Tensor, A: Tensor, won: Tensor) -> Tensor:
+    def entropy(x: Tensor) -> Tensor:
+        return -torch.special.xlogy(x, x).sum(0) / math.log(2)
+
+    p, q = torch.softmax(P / 0.05, dim=0), A.clamp_min(0)
+    q = q / q.sum(0)  # NaN for neurons that are never above 0
+    means = torch.stack([entropy((q[:, neuron, None] + p) / 2) for neuron in range(D)])
+    return 1 + (entropy(q)[:, None] + entropy(p)) / 2 - means
+
+
+def _top(A: Tensor, won: Tensor, neuron: int, k: int) -> list[int]:
+    images = won[:, neuron].nonzero().flatten().tolist()
+    return sorted(images, key=lambda n: (-A[n, neuron].item(), n))[:k]
+
+
+FORMULAS = {formula.__name__: formula for formula in (cos, cos_cubed, wpmi, soft_wpmi, rank_reorder, jsd)}
+TOLERANCES = {"wpmi": 1e-3, "soft_wpmi": 3e-3}  # sums near 400, of one logarithm at worst
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_winners_equal_the_formula(name: str) -> None:
+    features, texts, activations, won = case()
+    assert 0 < won[:, 2].sum() < 28
+    similarity = find_similarity(name)()
+    for shard in shards(features, activations, won, 37):
+        similarity.update(shard)
+    scores = similarity.finalize(texts).double()
+    expected = FORMULAS[name](features.double() @ texts.double().T, activations.double(), won)
+    torch.testing.assert_close(scores, expected, rtol=1e-6, atol=TOLERANCES.get(name, 5e-6), equal_nan=True)
+    assert scores[NEVER].isnan().all()
+    assert scores.isnan().any(1).nonzero().flatten().tolist() == [NEVER] + [NEGATIVE] * (name == "jsd")
+
+
+@pytest.mark.parametrize("name", ["cos", "cos_cubed", "jsd"])
+def test_losing_is_an_answer_of_zero(name: str) -> None:
+    features, texts, activations, won = case()
+    sparse, dense = find_similarity(name)(), find_similarity(name)()
+    for shard in shards(features, activations, won, N):
+        sparse.update(shard)
+    dense.update(Shard(torch.arange(N), features, DenseActivations(activations)))
+    expected = dense.finalize(texts)
+    torch.testing.assert_close(sparse.finalize(texts), expected, rtol=0, atol=5e-6, equal_nan=True)
+
+
+def test_a_concept_equally_similar_to_all_images_explains_nothing() -> None:
+    """Centred, it is 0; where images are ranked by it, they stay in the order of their keys."""
+    features = torch.cat([unit_rows(N, 7), torch.ones(N, 1)], dim=1) / math.sqrt(2)
+    texts = torch.eye(8)
+    activations = torch.arange(float(N))[:, None]
+    for name, worst in (("cos_cubed", 0.0), ("rank_reorder", None)):
+        similarity = find_similarity(name)()
+        similarity.update(Shard(torch.arange(N), features, DenseActivations(activations)))
+        scores = similarity.finalize(texts)[0]
+        assert scores.isfinite().all()
+        if worst is None:
+            assert scores[7] < -2 / 0.5**0.25  # exactly reversed, against 1 for a random order
+        else:
+            assert scores[7].abs() < 1e-3
+
+
+@pytest.mark.parametrize("values", [[3.0, 1, 1, 0], [5.0, 5, 5], [1e6 + 1, 1e6, 1e6], [7.0], [1e-20, 0, -1e-20]])
+def test_error_of_random_order_is_that_of_all_pairs(values: list[float]) -> None:
+    a = torch.tensor(values).numpy()
+    expected = abs(a[:, None].astype(float) - a.astype(float)) ** 3
+    assert _error_of_random_order(a) == pytest.approx(expected.mean(), rel=1e-9, abs=0)
+
+
+def test_parameters_are_checked() -> None:
+    with pytest.raises(ValueError, match=r"top_fraction must be within \(0, 1\], got 0"):
+        RankReorder(top_fraction=0)
+    with pytest.raises(ValueError, match="temperature must be above 0, got 0"):
+        JSD(temperature=0)
+    with pytest.raises(ValueError, match=r"p_end must be within \(0, 1\), got 1"):
+        SoftWPMI(p_end=1)
