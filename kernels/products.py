@@ -16,6 +16,9 @@ from torch import Tensor
 PROGRAMS = 512
 """Programs that keep a large GPU busy. A constant, so that sums have one order on every device."""
 
+SHORTEST = 256
+"""Terms that make a slice worth a program and a partial sum."""
+
 
 def precision(x: Tensor) -> str:
     """How kernels on this tensor multiply float32."""
@@ -29,15 +32,15 @@ def operands(images: Tensor, texts: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def slices(terms: int, tiles: int, multiple: int) -> tuple[int, int]:
-    """How many slices to cut a sum into, and how many terms each has: a multiple of ``multiple``, 256 at least.
+    """How many slices to cut a sum into, and how many terms each has; the last takes what is left.
 
     Args:
         terms: in the whole sum.
         tiles: of the result; there is a program for each tile and slice.
         multiple: terms that a program takes at a time.
     """
-    wanted = min(triton.cdiv(PROGRAMS, max(tiles, 1)), triton.cdiv(terms, max(256, multiple)))
-    length = triton.cdiv(triton.cdiv(terms, max(wanted, 1)), multiple) * multiple
+    wanted = min(triton.cdiv(PROGRAMS, max(tiles, 1)), max(terms // SHORTEST, 1))
+    length = triton.cdiv(triton.cdiv(terms, wanted), multiple) * multiple
     return triton.cdiv(terms, max(length, 1)), length
 
 

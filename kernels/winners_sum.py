@@ -24,7 +24,7 @@ from lwta.kernels.blocks import competitor_group
 from lwta.kernels.products import precision, slices
 
 GATHER_COMPETITORS_CPU = 8
-ROWS_CPU = 512  # rows of x that stay in a CPU's cache while they are gathered
+ROWS_CPU = 2048  # rows of x that stay in a CPU's cache while they are gathered
 
 
 @triton.jit

@@ -20,8 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # Highest number of instructions an element, bfloat16 on sm_90, for U = 2, 8 and 16.
 LIMITS = {"lwta_forward_sample": 34, "lwta_backward_sample": 46, "lwta_forward_argmax": 14}
 
-# Bytes that a thread may spill; every other kernel must spill none. Noise for 256 columns stands beside the
-# accumulator.
+# Bytes that a thread may spill, 0 for all other kernels: noise for 256 columns stands beside the accumulator.
 SPILLS = {"linear_winners_sample": 376}
 
 
