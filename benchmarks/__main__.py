@@ -34,17 +34,24 @@ def main() -> int:
     options: dict[str, Any] = {"quick": True} if arguments.quick else {}
     if arguments.only is not None:
         options["only"] = arguments.only
-    rows = importlib.import_module(f"benchmarks.{arguments.suite}").run(**options)
+    rows: list[dict[str, Any]] = []
+    failure = None
+    try:
+        for row in importlib.import_module(f"benchmarks.{arguments.suite}").run(**options):
+            print("  ".join(f"{name}={value}" for name, value in row.items()))
+            rows.append(row)
+    except RuntimeError as error:  # a case failed: what the others gave is kept all the same
+        failure = error
     if not rows:
-        parser.error(f"no kernel has a name that begins with {arguments.only!r}")
-    for row in rows:
-        print("  ".join(f"{name}={value}" for name, value in row.items()))
+        parser.error(str(failure or f"no kernel has a name that begins with {arguments.only!r}"))
     if arguments.json:
         if arguments.only and arguments.json.exists():
             rows = merge(json.loads(arguments.json.read_text(encoding="utf-8"))["rows"], rows)
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(_dump(arguments.suite, rows), encoding="utf-8")
-    return 0
+    if failure:
+        print(f"error: {failure}", file=sys.stderr)
+    return 1 if failure else 0
 
 
 def merge(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str, Any]]:

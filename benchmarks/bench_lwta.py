@@ -33,6 +33,7 @@ def test_lwta(
     size: tuple[int, ...], competitors: int, memory: str, provider: str, measure: Callable[..., None]
 ) -> None:
     torch.compiler.reset()
+    torch._functorch.config.donated_buffer = False  # a compiled backward that may run again, as this one is timed
     activation = activations(competitors)[provider]
     layout = torch.channels_last if memory == "channels_last" else torch.contiguous_format
     x, grad = (torch.randn(size, device=DEVICE, dtype=DTYPE).to(memory_format=layout) for _ in range(2))

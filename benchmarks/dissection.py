@@ -149,7 +149,7 @@ def _shards(case: Case) -> Iterator[Shard]:
         units = (winners + torch.arange(blocks) * COMPETITORS).int().flatten()
         values = responses.gather(2, winners[:, :, None]).flatten()
         counts = torch.full((n,), blocks)
-        activations = WinnerActivations(values, units, torch.ones(len(values)), counts, case.neurons)
+        activations = WinnerActivations(values, units, torch.ones(len(values)), counts, case.neurons, COMPETITORS)
         yield Shard(torch.arange(start, start + n), normalize(torch.randn(n, FEATURES) + 0.5, dim=1), activations)
 
 

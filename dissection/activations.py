@@ -38,6 +38,11 @@ class DenseActivations:
         """(…,) int64: the images on which a value is NaN or infinite, rising."""
         return (~torch.isfinite(self.values)).any(1).nonzero().flatten()
 
+    @property
+    def competitors(self) -> None:
+        """None: nobody competes."""
+        return None
+
     def wins(self) -> Tensor | None:
         """None: without competition nobody wins."""
         return None
@@ -73,6 +78,9 @@ class WinnerActivations:
 
     neurons: int
     """D."""
+
+    competitors: int
+    """U: units b·U to b·U + U − 1 are the block b."""
 
     def __len__(self) -> int:
         return len(self.counts)
@@ -188,9 +196,13 @@ class PooledWinners:
             neurons = units.shape[1] * self.competitors
             counts = torch.full((images,), units.shape[1])
             values = values.flatten().clone()  # not a view, which would keep both halves
-            return WinnerActivations(values, units.flatten().int(), torch.ones(units.numel()), counts, neurons)
+            return WinnerActivations(
+                values, units.flatten().int(), torch.ones(units.numel()), counts, neurons, self.competitors
+            )
         won = others > 0
-        return WinnerActivations(values[won], won.nonzero()[:, 1].int(), others[won], won.sum(1), values.shape[1])
+        return WinnerActivations(
+            values[won], won.nonzero()[:, 1].int(), others[won], won.sum(1), values.shape[1], self.competitors
+        )
 
 
 def _by_unit(positions: Winners, pool: Pool) -> tuple[Tensor, Tensor]:
@@ -254,4 +266,4 @@ def average(draws: Sequence[Activations]) -> Activations:
     values, shares = (sums / len(wins)).float()
     images, units = cells // first.neurons, cells % first.neurons
     counts = torch.bincount(images, minlength=len(first))
-    return WinnerActivations(values, units.int(), shares, counts, first.neurons)
+    return WinnerActivations(values, units.int(), shares, counts, first.neurons, first.competitors)

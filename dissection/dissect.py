@@ -13,6 +13,7 @@ from lwta.dissection.activations import Pool
 from lwta.dissection.clip import ClipEncoder
 from lwta.dissection.concepts import Concepts
 from lwta.dissection.encoder import Encoder
+from lwta.dissection.encoding import Pass
 from lwta.dissection.hooks import find_layers
 from lwta.dissection.precision import Precision
 from lwta.dissection.preprocessing import Transform, find_transform
@@ -20,7 +21,6 @@ from lwta.dissection.probe import Probe
 from lwta.dissection.recording import Recording, record
 from lwta.dissection.result import Dissection
 from lwta.dissection.similarity import Similarity, find_similarity
-from lwta.dissection.store.filling import Pass
 from lwta.dissection.store.opening import record_stored
 
 if TYPE_CHECKING:
@@ -120,41 +120,15 @@ def dissect(
     text_features = concepts.encode(encoder)
     if probe.keys is not None:
         encoder.check_keys(probe.keys)
+    work = Pass(
+        *(model, layers, probe, encoder, transform, pool, batch_size, workers, seed, device, precision, draws, compile)
+    )
     if store is None:
-        recording: Recording = record(
-            model,
-            layers,
-            probe,
-            clip=encoder,
-            transform=transform,
-            pool=pool,
-            batch_size=batch_size,
-            workers=workers,
-            seed=seed,
-            device=device,
-            progress=progress,
-            precision=precision,
-            draws=draws,
-            compile=compile,
-        )
+        recording: Recording = record(work, progress=progress)
         scores = recording.scores(make_similarity, text_features)
     else:
         recording, scores = record_stored(
-            Pass(
-                model,
-                layers,
-                probe,
-                encoder,
-                transform,
-                pool,
-                batch_size,
-                workers,
-                seed,
-                device,
-                precision,
-                draws,
-                compile,
-            ),
+            work,
             store,
             name=name,
             shard_images=shard_images,

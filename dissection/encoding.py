@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -31,24 +32,33 @@ class Encoded(NamedTuple):
     skipped: list[Skipped]
 
 
-def encode(
-    model: nn.Module,
-    layers: str | Iterable[str],
-    probe: Probe,
-    *,
-    clip: Encoder,
-    transform: Transform,
-    pool: Pool,
-    batch_size: int,
-    workers: int,
-    seed: int,
-    device: torch.device | str | None,
-    precision: Precision = "auto",
-    draws: int = 1,
-    compile: bool = False,
-    only: Collection[int] | None = None,
-) -> Iterator[Encoded]:
-    """Run network and CLIP over the probe, batch by batch. Arguments as in `dissect`.
+@dataclass(frozen=True)
+class Pass:
+    """What it takes to run network and CLIP over the probe, or any part of it. Arguments as in `dissect`."""
+
+    model: nn.Module
+    layers: Sequence[str]
+    probe: Probe
+    clip: Encoder
+    transform: Transform
+    pool: Pool = "auto"
+    batch_size: int = 64
+    workers: int = 0
+    seed: int = 0
+    device: torch.device | str | None = None
+    precision: Precision = "auto"
+    draws: int = 1
+    compile: bool = False
+
+    @property
+    def place(self) -> torch.device:
+        """Where to compute."""
+        home = next((tensor.device for tensor in self.model.parameters()), torch.device("cpu"))
+        return home if self.device is None else torch.device(self.device)
+
+
+def encode(work: Pass, only: Collection[int] | None = None) -> Iterator[Encoded]:
+    """Run network and CLIP over the probe, batch by batch.
 
     Only the batches of the numbers in ``only`` are run, None means all. What a batch gives depends on its images and
     its number, not on which others are run.
@@ -56,14 +66,16 @@ def encode(
     Raises:
         ValueError: ``draws`` is below 1, or ``precision`` unknown.
     """
-    if draws < 1:
-        raise ValueError(f"draws must be at least 1, got {draws}")
-    with evaluating(model, device) as place, tapped(model, layers, pool) as taps:
+    if work.draws < 1:
+        raise ValueError(f"draws must be at least 1, got {work.draws}")
+    clip, place = work.clip, work.place
+    with evaluating(work.model, place), tapped(work.model, work.layers, work.pool) as taps:
         clip.to(place)
-        network = Network(model, taps, place, precision, seed, draws, compile)
-        clip_precision = computing(precision, place)
+        network = Network(work, taps)
+        clip_precision = computing(work.precision, place)
         for number, batch in batches(
-            probe, transform, clip.preprocess, batch_size, workers, only, pin=place.type == "cuda"
+            *(work.probe, work.transform, clip.preprocess, work.batch_size, work.workers, only),
+            pin=place.type == "cuda",
         ):
             features, activations = torch.empty(0, 0), {}
             if batch.inputs is not None:
@@ -78,24 +90,16 @@ def encode(
 class Network:
     """The dissected network, run for what its layers give."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        taps: Sequence[Tap],
-        place: torch.device,
-        precision: Precision,
-        seed: int,
-        draws: int,
-        compile: bool,
-    ) -> None:
+    def __init__(self, work: Pass, taps: Sequence[Tap]) -> None:
+        model = work.model
         # the hooks are compiled with the network; with fallback_random the draws are those of the network as it is
-        self._model = torch.compile(model, options={"fallback_random": True}) if compile else model
+        self._model = torch.compile(model, options={"fallback_random": True}) if work.compile else model
         self._taps = taps
-        self._place = place
-        self._seed = seed
-        self._draws = draws
+        self._place = place = work.place
+        self._seed = work.seed
+        self._draws = work.draws
         self._type = own_type(model)
-        self._precision = computing(precision, place, self._type)
+        self._precision = computing(work.precision, place, self._type)
         convolves = any(isinstance(module, nn.Conv2d) for module in model.modules())
         self._channels_last = place.type == "cuda" and convolves  # which the convolutions of tensor cores ask for
 

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from itertools import chain
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from lwta.dissection.activations import Activations, Pool
-from lwta.dissection.encoder import Encoder
-from lwta.dissection.encoding import Encoded, encode
-from lwta.dissection.loading import Skipped, Transform
-from lwta.dissection.precision import Precision
-from lwta.dissection.probe import Probe
+from lwta.dissection.encoding import Encoded, Pass, encode
+from lwta.dissection.loading import Skipped
 from lwta.dissection.similarity import Shard, Similarity
 from lwta.dissection.similarity.top import NONE, largest, pack, unpack
 from lwta.dissection.words import repeated, some
@@ -31,6 +28,8 @@ class Tally:
         """(D,) int64: on how many images each neuron won; None for a layer without competition."""
         self.positions_won: Tensor | None = None
         """(D,) float64: sum over the images of the share of positions that each won; None without competition."""
+        self.competitors: int | None = None
+        """U; None for a layer without competition."""
         self.answered = torch.zeros((), dtype=torch.bool)
         """(D,) bool: whether each won on any image, or, without competition, was other than 0 on any."""
 
@@ -38,6 +37,7 @@ class Tally:
         """Take in the activations of a shard."""
         wins, positions = activations.wins(), activations.positions_won()
         self.answered = self.answered | activations.answered()
+        self.competitors = activations.competitors
         if wins is not None and positions is not None:
             self.wins = wins if self.wins is None else self.wins + wins
             self.positions_won = positions if self.positions_won is None else self.positions_won + positions
@@ -91,6 +91,10 @@ class Recording(ABC):
     def wins(self, layer: str) -> Tensor | None:
         """(D,) int64: on how many images each neuron won; None for a layer without competition."""
         return self._tally(layer).wins
+
+    def competitors(self, layer: str) -> int | None:
+        """U of a competition, whose block b has the neurons b·U to b·U + U − 1; None without competition."""
+        return self._tally(layer).competitors
 
     def win_shares(self, layer: str) -> Tensor | None:
         """(D,) float64: share of all images and positions that each neuron won; None without competition."""
@@ -157,47 +161,17 @@ class MemoryRecording(Recording):
             yield Shard(self.ranks[part], batch.features, batch.activations[layer])
 
 
-def record(
-    model: nn.Module,
-    layers: str | Iterable[str],
-    probe: Probe,
-    *,
-    clip: Encoder,
-    transform: Transform,
-    pool: Pool,
-    batch_size: int,
-    workers: int,
-    seed: int,
-    device: torch.device | str | None,
-    progress: bool,
-    precision: Precision = "auto",
-    draws: int = 1,
-    compile: bool = False,
-) -> Recording:
-    """Run network and CLIP once over the probe. Arguments as in `dissect`."""
-    read: list[Encoded] = []
+def record(work: Pass, *, progress: bool) -> Recording:
+    """Run network and CLIP once over the probe."""
+    probe, read = work.probe, list[Encoded]()
     total = None if probe.keys is None else len(probe.keys)
     with tqdm(total=total, desc="dissecting", unit=" images", disable=not progress) as bar:
-        for batch in encode(
-            model,
-            layers,
-            probe,
-            clip=clip,
-            transform=transform,
-            pool=pool,
-            batch_size=batch_size,
-            workers=workers,
-            seed=seed,
-            device=device,
-            precision=precision,
-            draws=draws,
-            compile=compile,
-        ):
+        for batch in encode(work):
             read.append(batch)
             bar.update(len(batch.keys) + len(batch.skipped))
     skipped = [image for batch in read for image in batch.skipped]
     tell_skipped(probe.name, sum(len(batch.keys) for batch in read), skipped)
-    return MemoryRecording([batch for batch in read if batch.keys], skipped, pool)
+    return MemoryRecording([batch for batch in read if batch.keys], skipped, work.pool)
 
 
 def tell_skipped(name: str, readable: int, skipped: list[Skipped]) -> None:

@@ -67,7 +67,7 @@ class Dissection:
         """Images that could not be read, with the reason."""
         return self.recording.skipped
 
-    def scores(self, layer: str) -> Tensor:
+    def similarities(self, layer: str) -> Tensor:
         """(D, M) float32: similarity of every neuron with every concept, NaN for neurons that never answered."""
         return self._scores[self._known(layer)]
 
@@ -81,7 +81,7 @@ class Dissection:
         Raises:
             ValueError: the layer was not dissected.
         """
-        scores, wins = self.scores(layer), self._wins[layer]
+        scores, wins = self.similarities(layer), self._wins[layer]
         best = largest(pack(scores.nan_to_num(), torch.arange(len(self.concepts))), 1 + runner_ups)
         labels = []
         for neuron, row in enumerate(best):
@@ -103,7 +103,7 @@ class Dissection:
         Raises:
             ValueError: the layer was not dissected, or has no such neuron.
         """
-        neurons = len(self.scores(layer))
+        neurons = len(self.similarities(layer))
         if not 0 <= neuron < neurons:
             raise ValueError(f"neuron must be 0…{neurons - 1} in layer {layer!r}, got {neuron}")
         return self.recording.top_images(layer, n)[neuron]
@@ -184,7 +184,7 @@ class Dissection:
         dead = len(self.dead(layer))
         never = "never won" if self._wins[layer] is not None else "never answered"
         counts = [
-            f"{len(self.scores(layer))} neurons",
+            f"{len(self.similarities(layer))} neurons",
             f"{len(self.recording.keys)} images",
             f"{len(self.concepts)} concepts",
         ]

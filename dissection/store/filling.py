@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from lwta.dissection.activations import Pool
-from lwta.dissection.encoder import Encoder
-from lwta.dissection.encoding import Encoded, encode
-from lwta.dissection.precision import Precision, own_type, resolved
-from lwta.dissection.preprocessing import Transform
-from lwta.dissection.probe import Probe
+from lwta.dissection.encoding import Encoded, Pass, encode
+from lwta.dissection.precision import own_type, resolved
 from lwta.dissection.store import fingerprint
 from lwta.dissection.store.contents import ImageTable, StoredActivations, StoredImages, network_folder
 from lwta.dissection.store.files import FULL, StoreFullError
@@ -39,64 +36,31 @@ class Job:
     """Whether its embeddings are missing."""
 
 
-@dataclass(frozen=True)
-class Pass:
-    """What it takes to run network and CLIP over any part of the probe. Arguments as in `dissect`."""
+def depends_on(work: Pass) -> dict[str, str | int]:
+    """All that the activations depend on, but for the layer."""
+    return {
+        "weights": fingerprint.fingerprint_weights(work.model),
+        "architecture": fingerprint.fingerprint_architecture(work.model),
+        "transform": fingerprint.describe(work.transform),
+        "probe": fingerprint.fingerprint_probe(work.probe),
+        "clip": work.clip.fingerprint,
+        "pool": work.pool,
+        "batch_size": work.batch_size,
+        "seed": work.seed,
+        "draws": work.draws,
+        "precision": resolved(work.precision, work.place, own_type(work.model)),
+    }
 
-    model: nn.Module
-    layers: Sequence[str]
-    probe: Probe
-    clip: Encoder
-    transform: Transform
-    pool: Pool
-    batch_size: int
-    workers: int
-    seed: int
-    device: torch.device | str | None
-    precision: Precision
-    draws: int
-    compile: bool
 
-    @property
-    def place(self) -> torch.device:
-        """Where to compute."""
-        home = next((tensor.device for tensor in self.model.parameters()), torch.device("cpu"))
-        return home if self.device is None else torch.device(self.device)
-
-    def parts(self) -> dict[str, str | int]:
-        """All that the activations depend on, but for the layer."""
-        return {
-            "weights": fingerprint.fingerprint_weights(self.model),
-            "architecture": fingerprint.fingerprint_architecture(self.model),
-            "transform": fingerprint.describe(self.transform),
-            "probe": fingerprint.fingerprint_probe(self.probe),
-            "clip": self.clip.fingerprint,
-            "pool": self.pool,
-            "batch_size": self.batch_size,
-            "seed": self.seed,
-            "draws": self.draws,
-            "precision": resolved(self.precision, self.place, own_type(self.model)),
-        }
-
-    def run(self, job: Job, numbers: Sequence[int], batch_size: int) -> Iterator[Encoded]:
-        """The batches of these numbers, with what the job lacks and nothing else."""
-        idle = not job.layers
-        return encode(
-            nn.Sequential(nn.Identity()) if idle else self.model,
-            ["0"] if idle else job.layers,
-            self.probe,
-            clip=self.clip if job.images else _NoClip(),
-            transform=_nothing if idle else self.transform,
-            pool="mean" if idle else self.pool,
-            batch_size=batch_size,
-            workers=self.workers,
-            seed=self.seed,
-            device=self.place,
-            precision=self.precision,
-            draws=1 if idle else self.draws,
-            compile=self.compile and not idle,
-            only=numbers,
-        )
+def reduced(work: Pass, job: Job, batch_size: int) -> Pass:
+    """The pass that gives what the job lacks and nothing else."""
+    changes: dict[str, Any] = {"batch_size": batch_size, "device": work.place, "layers": job.layers}
+    if not job.images:
+        changes["clip"] = _NoClip()
+    if not job.layers:
+        idle = nn.Sequential(nn.Identity())
+        changes |= {"model": idle, "layers": ["0"], "transform": _nothing, "pool": "mean", "draws": 1, "compile": False}
+    return replace(work, **changes)
 
 
 def _nothing(image: Image.Image) -> Tensor:
@@ -140,7 +104,7 @@ class Filler:
     def __init__(self, team: Team, store: Path, name: str, work: Pass, shard_images: int, progress: bool) -> None:
         self._team, self._work = team, work
         self._progress = progress and team.rank == 0
-        parts = work.parts()
+        parts = depends_on(work)
         keys = work.probe.keys or ()
         grid = Grid(len(keys), work.batch_size, max(shard_images // work.batch_size, 1))
 
@@ -216,7 +180,7 @@ class Filler:
         last = {grid.batches_of(job.shard)[-1]: job for job in jobs}
         numbers = [number for job in jobs for number in grid.batches_of(job.shard)]
         batches: list[Encoded] = []
-        for batch in self._work.run(jobs[0], numbers, grid.batch_size):
+        for batch in encode(reduced(self._work, jobs[0], grid.batch_size), numbers):
             batches.append(batch)
             if batch.number in last:
                 self._store(last[batch.number], grid, batches)

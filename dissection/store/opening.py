@@ -11,12 +11,13 @@ from torch import Tensor
 from lwta.dissection.clip import ClipEncoder
 from lwta.dissection.concepts import Concepts
 from lwta.dissection.encoder import Encoder
+from lwta.dissection.encoding import Pass
 from lwta.dissection.probe import Probe
 from lwta.dissection.recording import tell_skipped
 from lwta.dissection.result import Dissection
 from lwta.dissection.similarity import Similarity, find_similarity
 from lwta.dissection.store.contents import ImageTable, StoredActivations, StoredImages, network_folder
-from lwta.dissection.store.filling import Filler, Pass
+from lwta.dissection.store.filling import Filler
 from lwta.dissection.store.fingerprint import embedder
 from lwta.dissection.store.folder import MANIFEST, RESUME, ShardFolder
 from lwta.dissection.store.recording import StoredRecording

@@ -22,20 +22,23 @@ def join(parts: list[Activations]) -> Activations | None:
         return DenseActivations(torch.cat([part.values for part in parts]))
     names = ("values", "units", "shares", "counts")
     return WinnerActivations(
-        **{name: torch.cat([getattr(part, name) for part in parts]) for name in names}, neurons=parts[0].neurons
+        **{name: torch.cat([getattr(part, name) for part in parts]) for name in names},
+        neurons=parts[0].neurons,
+        competitors=parts[0].competitors,
     )
 
 
 def pack_activations(activations: Activations | None) -> bytes:
-    """A safetensors file: ``values`` of an ordinary layer; values, units, shares, counts and neurons of a competition;
-    nothing for a shard without a readable image.
+    """A safetensors file: ``values`` of an ordinary layer; values, units, shares, counts, neurons and competitors of a
+    competition; nothing for a shard without a readable image.
     """
     if activations is None:
         return save({})
     if isinstance(activations, DenseActivations):
         return save({"values": _small(activations.values)})
     tensors = {name: _small(getattr(activations, name)) for name in ("values", "units", "shares", "counts")}
-    return save({**tensors, "neurons": torch.tensor(activations.neurons)})
+    numbers = {name: torch.tensor(getattr(activations, name)) for name in ("neurons", "competitors")}
+    return save({**tensors, **numbers})
 
 
 def unpack_activations(data: bytes) -> Activations | None:
@@ -51,6 +54,7 @@ def unpack_activations(data: bytes) -> Activations | None:
         shares=tensors["shares"].float(),
         counts=tensors["counts"].long(),
         neurons=int(tensors["neurons"]),
+        competitors=int(tensors["competitors"]),
     )
 
 

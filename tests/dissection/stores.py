@@ -66,7 +66,7 @@ class World:
 def same(a: Dissection, b: Dissection) -> bool:
     """Whether two dissections say the same, to the last bit."""
     return a.layers == b.layers and all(
-        torch.equal(a.scores(layer).nan_to_num(), b.scores(layer).nan_to_num())
+        torch.equal(a.similarities(layer).nan_to_num(), b.similarities(layer).nan_to_num())
         and repr(a.labels(layer)) == repr(b.labels(layer))
         and a.recording.top_images(layer, 4) == b.recording.top_images(layer, 4)
         and repr(a.recording.win_shares(layer)) == repr(b.recording.win_shares(layer))
@@ -116,6 +116,6 @@ def dissect_together(
     except Exception as error:
         (folder / f"error-{rank}").write_text(f"{type(error).__name__}: {error}")
         raise SystemExit(1) from error
-    torch.save({layer: result.scores(layer) for layer in result.layers}, folder / f"scores-{rank}.pt")
+    torch.save({layer: result.similarities(layer) for layer in result.layers}, folder / f"scores-{rank}.pt")
     (folder / f"calls-{rank}").write_text(json.dumps(world.calls()))
     torch.distributed.destroy_process_group()

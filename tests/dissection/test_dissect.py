@@ -48,18 +48,20 @@ def test_the_same_seed_gives_the_same_result_and_touches_nothing() -> None:
     first, second, other = (dissected(model, seed=seed) for seed in (3, 3, 4))
     assert model.training
     assert torch.equal(torch.get_rng_state(), state)
-    assert torch.equal(first.scores("act"), second.scores("act"))
-    assert not torch.equal(first.scores("act"), other.scores("act"))
+    assert torch.equal(first.similarities("act"), second.similarities("act"))
+    assert not torch.equal(first.similarities("act"), other.similarities("act"))
 
 
 def test_batch_size_and_workers_change_nothing() -> None:
-    scores = [dissected(batch_size=size, workers=workers).scores("act") for size, workers in ((8, 0), (1, 0), (30, 2))]
+    scores = [
+        dissected(batch_size=size, workers=workers).similarities("act") for size, workers in ((8, 0), (1, 0), (30, 2))
+    ]
     assert torch.equal(scores[0], scores[1])
     assert torch.equal(scores[0], scores[2])
 
 
 def test_order_of_the_images_changes_nothing() -> None:
-    scores = [dissected(probe=probe).scores("head") for probe in (images(30), images(30)[::-1])]
+    scores = [dissected(probe=probe).similarities("head") for probe in (images(30), images(30)[::-1])]
     assert torch.equal(*scores)
 
 

@@ -39,7 +39,7 @@ def test_two_processes_find_what_one_finds(tmp_path: Path, shard: int, similarit
     for rank in range(2):
         scores = torch.load(tmp_path / f"scores-{rank}.pt")
         assert list(scores) == ["act", "head"]
-        assert all(torch.equal(scores[layer], alone.scores(layer)) for layer in scores)
+        assert all(torch.equal(scores[layer], alone.similarities(layer)) for layer in scores)
     seen = [json.loads((tmp_path / f"calls-{rank}").read_text()) for rank in range(2)]
     assert [sum(column) for column in zip(*seen, strict=True)] == [COUNT, COUNT]  # each image once in all
     if shard < COUNT:
@@ -59,7 +59,7 @@ def test_a_process_that_dies_leaves_a_store_to_go_on_from(tmp_path: Path) -> Non
     finished = world.dissect(tmp_path / "store", transform=SlowTransform(tmp_path / "log"), similarity="cos")
     network, _ = world.calls()
     assert network == COUNT - 16 - 4  # all four shards of the first process and one of the other's are there
-    assert torch.equal(finished.scores("act"), World().dissect(similarity="cos").scores("act"))
+    assert torch.equal(finished.similarities("act"), World().dissect(similarity="cos").similarities("act"))
 
 
 def test_all_are_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from lwta import LWTA, LWTAConv2d
 from lwta.dissection import ClipEncoder, Probe, dissect
 from lwta.dissection.activations import WinnerActivations
-from lwta.dissection.encoding import Encoded, encode
+from lwta.dissection.encoding import Encoded, Pass, encode
 from lwta.dissection.hooks import seeded, tapped
 from lwta.dissection.precision import computing, own_type
 
@@ -48,16 +49,8 @@ LAYERS = ("0", "1", "4")
 
 
 def encoded(model: nn.Module | None = None, layers: Any = LAYERS, **changes: Any) -> list[Encoded]:
-    arguments: dict[str, Any] = {
-        "clip": NoClip(),
-        "transform": to_tensor,
-        "pool": "auto",
-        "batch_size": 5,
-        "workers": 0,
-        "seed": 3,
-        "device": None,
-    }
-    return list(encode(model or network(), layers, Probe.of(images(COUNT)), **{**arguments, **changes}))
+    work = Pass(model or network(), layers, Probe.of(images(COUNT)), NoClip(), to_tensor, batch_size=5, seed=3)
+    return list(encode(replace(work, **changes)))
 
 
 def dense(batches: list[Encoded], layer: str) -> Tensor:

@@ -42,7 +42,7 @@ def test_winners(won: list[list[bool]], data: st.DataObject) -> None:
     values = torch.tensor(data.draw(st.lists(FLOATS, min_size=count, max_size=count)), dtype=torch.float32)
     offset = data.draw(st.sampled_from([0, 300, 70_000]))
     shares = torch.rand(count).clamp_min(0.01)
-    activations = WinnerActivations(values, (mask.nonzero()[:, 1] + offset).int(), shares, mask.sum(1), 3 + offset)
+    activations = WinnerActivations(values, (mask.nonzero()[:, 1] + offset).int(), shares, mask.sum(1), 3 + offset, 1)
     back = unpack_activations(pack_activations(activations))
     assert isinstance(back, WinnerActivations)
     assert bits(back.values) == bits(values)
@@ -55,9 +55,11 @@ def test_winners(won: list[list[bool]], data: st.DataObject) -> None:
 
 
 def test_types_are_the_smallest() -> None:
-    winners = WinnerActivations(torch.ones(2), torch.tensor([0, 255]).int(), torch.ones(2), torch.tensor([1, 1]), 256)
+    winners = WinnerActivations(
+        torch.ones(2), torch.tensor([0, 255]).int(), torch.ones(2), torch.tensor([1, 1]), 256, 256
+    )
     tensors = load(pack_activations(winners))
-    assert {name: tensor.dtype for name, tensor in tensors.items() if name != "neurons"} == {
+    assert {name: tensor.dtype for name, tensor in tensors.items() if name not in ("neurons", "competitors")} == {
         "values": torch.float16,
         "units": torch.uint8,
         "shares": torch.float16,

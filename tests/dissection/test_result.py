@@ -17,7 +17,7 @@ REDS = [pair for pair in images(30) if pair[0].startswith("red")]
 
 def test_labels_are_the_best_concepts_in_order() -> None:
     result = dissected()
-    scores = result.scores("head")
+    scores = result.similarities("head")
     assert scores.shape == (3, 4)
     for label, row in zip(result.labels("head", runner_ups=2), scores, strict=True):
         order = row.argsort(descending=True).tolist()[:3]
@@ -29,7 +29,7 @@ def test_relabel_equals_dissecting_again() -> None:
     result = dissected()
     again = result.relabel(["a blue thing", "a grey thing"], "cos")
     direct = dissected(concepts=["a blue thing", "a grey thing"], similarity="cos")
-    assert torch.equal(again.scores("act"), direct.scores("act"))
+    assert torch.equal(again.similarities("act"), direct.similarities("act"))
     assert again.similarity == "cos"
     assert result.relabel(similarity="cos").concepts is result.concepts
 

@@ -37,7 +37,7 @@ def shards(features: Tensor, activations: Tensor, won: Tensor, size: int) -> lis
         part = slice(start, start + size)
         mask, A = won[part], activations[part]
         units = mask.nonzero()[:, 1].int()
-        winners = WinnerActivations(A[mask], units, torch.ones(len(units)), mask.sum(1), D)
+        winners = WinnerActivations(A[mask], units, torch.ones(len(units)), mask.sum(1), D, 1)
         parts.append(Shard(torch.arange(N)[part], features[part], winners))
     return parts
 
