@@ -16,7 +16,7 @@ from torch import nn
 
 from lwta import Competition
 from lwta.cli.models import FORMS, find_function, find_model
-from lwta.cli.naming import add_naming, find_concepts, open_clip, write
+from lwta.cli.naming import add_naming, add_outputs, find_concepts, open_clip, write
 from lwta.cli.processes import default_device, process_group
 from lwta.dissection import dissect
 from lwta.dissection.activations import POOLS
@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--probe", type=Path, metavar="PATH", help="folder, zip or tar of images, or shards-{000..127}.tar"
     )
     add_naming(parser, clip="tiny")
+    add_outputs(parser)
     parser.add_argument("--pool", default="auto", choices=POOLS, help="how positions become one number (%(default)s)")
     parser.add_argument("--store", type=Path, metavar="FOLDER", help="record there; a rerun goes on where it stopped")
     parser.add_argument("--name", help="of the network in the store (that of its class)")

@@ -1,12 +1,13 @@
-"""What `lwta dissect` and `lwta relabel` share: by what neurons are named, and where the names go."""
+"""What subcommands share: by what neurons are named, the store they are in, and where the names go."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from lwta.dissection import SIMILARITIES, ClipEncoder, Concepts, Dissection, Embeddings
+from lwta.dissection import SIMILARITIES, ClipEncoder, Concepts, Dissection, Embeddings, open_store
 from lwta.dissection.encoder import Encoder
+from lwta.dissection.store.opening import recorded_clip
 
 
 def add_naming(parser: argparse.ArgumentParser, *, clip: str | None) -> None:
@@ -26,6 +27,19 @@ def add_naming(parser: argparse.ArgumentParser, *, clip: str | None) -> None:
     parser.add_argument(
         "--similarity", default="soft_wpmi", metavar="NAME", help=f"{', '.join(SIMILARITIES)} (%(default)s)"
     )
+
+
+def add_store(parser: argparse.ArgumentParser) -> None:
+    """Options of what works on a recorded dissection; `open_dissection` reads them."""
+    parser.add_argument("store", type=Path, metavar="STORE", help="folder that `lwta dissect --store` filled")
+    parser.add_argument("--name", help="of the network in the store (the only one)")
+    parser.add_argument("--layers", nargs="+", metavar="LAYER", help="names (all that were recorded)")
+    parser.add_argument("--probe", type=Path, metavar="PATH", help="the images, if they are to be shown")
+    add_naming(parser, clip=None)
+
+
+def add_outputs(parser: argparse.ArgumentParser) -> None:
+    """Options that `write` reads."""
     parser.add_argument("--out", type=Path, metavar="CSV", help="file for the labels, a neuron a line")
     parser.add_argument("--report", type=Path, metavar="FOLDER", help="folder for a page with every neuron")
 
@@ -48,6 +62,20 @@ def find_concepts(name: str | None, clip: Encoder) -> Concepts:
     if isinstance(clip, ClipEncoder) and clip.name == "tiny":
         return Concepts.tiny()
     raise ValueError("--concepts must be given: a text file with a concept a line, 'imagenet' or 'imagenet21k'")
+
+
+def open_dissection(arguments: argparse.Namespace) -> Dissection:
+    """The recorded dissection that the options of `add_store` name."""
+    clip = open_clip(arguments.clip or recorded_clip(arguments.store, arguments.name))
+    return open_store(
+        arguments.store,
+        concepts=find_concepts(arguments.concepts, clip),
+        name=arguments.name,
+        clip=clip,
+        similarity=arguments.similarity,
+        layers=arguments.layers,
+        probe=arguments.probe,
+    )
 
 
 def write(dissection: Dissection, arguments: argparse.Namespace) -> None:
