@@ -33,7 +33,8 @@ def with_figures(text: str) -> str:
 def figures() -> str:
     """Every table, for what has been recorded."""
     parts = []
-    for name, table in (("kernels-gpu", _kernels), ("kernels-cpu", _kernels), ("static", _static)):
+    tables = {"kernels-gpu": _kernels, "kernels-cpu": _kernels, "static": _static, "dissection-cpu": _dissection}
+    for name, table in tables.items():
         path = RESULTS / f"{name}.json"
         if path.exists():
             parts.append(table(json.loads(path.read_text())))
@@ -139,6 +140,23 @@ def _static(record: dict[str, Any]) -> str:
         f"{versions['triton']}; {spills} bytes of spills in all {len(record['rows'])} kernels compiled). On an H200 "
         "memory is the limit below about 31 instructions for 4 bytes an element (forward) and 46 for 6 (backward).\n\n"
         + _table(["kernel", *(f"U = {U}" for U in competitors)], rows)
+    )
+
+
+def _dissection(record: dict[str, Any]) -> str:
+    header = ["similarity", "images", "concepts", "seconds", "dense formula", "MB beside the input", "dense formula"]
+    rows = [
+        [
+            *(row["similarity"], f"{row['images']:,}", f"{row['concepts']:,}", f"{row['seconds']:.2f}"),
+            "not run" if row["baseline_seconds"] is None else f"{row['baseline_seconds']:.2f}",
+            f"{row['peak_bytes'] / 1e6:.0f}" + (" (whole process)" if row["baseline_seconds"] is None else ""),
+            "not run" if row["baseline_peak_bytes"] is None else f"{row['baseline_peak_bytes'] / 1e6:.0f}",
+        ]
+        for row in record["rows"]
+    ]
+    return (
+        f"Similarities against the published dense formulas, {record['rows'][0]['neurons']} neurons in blocks of "
+        f"eight, synthetic embeddings, {_where(record['machine'])}:\n\n{_table(header, rows)}"
     )
 
 

@@ -128,12 +128,14 @@ class _Tile(NamedTuple):
     stages: int
 
 
-def _tile(competitors: int, rows: int, element_size: int) -> _Tile:
-    """128 × 256 of the product where all competitors fit at once, else 128 × 128; what was tried is in NOTES.md."""
+def _tile(competitors: int, rows: int, element_size: int, sampling: bool) -> _Tile:
+    """128 × 256 of the product where all competitors fit at once, else, or with noise, which takes as many registers,
+    128 × 128; what was tried is in NOTES.md.
+    """
     group = competitor_group(competitors)
     if element_size > 2:
         return _Tile(group, 32, max(32 // group, 4), 32, 4, 2)
-    columns = 256 if group == competitors else 128
+    columns = 256 if group == competitors and not sampling else 128
     height = 128 if rows > 64 else 64
     return _Tile(group, height, columns // group, 64, 8, 3 if columns == 256 else 4)
 
@@ -148,7 +150,7 @@ def launch_forward(
     shape = (*x.shape[:-1], blocks)
     value, index = x.new_empty(shape), x.new_empty(shape, dtype=index_dtype(competitors))
     if rows:
-        tile = _tile(competitors, rows, x.element_size())
+        tile = _tile(competitors, rows, x.element_size(), mode != "argmax")
         grid = (triton.cdiv(rows, tile.rows) * triton.cdiv(blocks, tile.blocks),)
         _forward_kernel[grid](
             x, weight, bias, seed, value, index, rows, blocks, features,

@@ -11,6 +11,7 @@ from lwta.dissection.similarity.base import Shard
 from lwta.dissection.similarity.columns import Columns, KeptShards
 
 TILE = 2**22  # similarities of images and concepts that exist at a time
+DENSE = 1 / 32  # share of neurons that win on an image from which zeros, multiplied, cost less than rows, gathered
 
 
 class CosCubed:
@@ -81,8 +82,10 @@ def _cubes(columns: Columns) -> tuple[Tensor, Tensor, Tensor]:
 
 def _product(columns: Columns, entries: Tensor, P: Tensor) -> Tensor:
     """(D, m): sum over each neuron's entries times the rows of (N, m) that they stand for."""
-    if len(entries) == (len(columns.starts) - 1) * columns.size:
-        return entries.view(-1, columns.size) @ P
+    neurons = len(columns.starts) - 1
+    if len(entries) >= DENSE * neurons * columns.size:
+        filled, height = columns._replace(values=entries), max(TILE // columns.size, 1)
+        return torch.cat([filled.rows(i, min(i + height, neurons)) @ P for i in range(0, neurons, height)])
     return embedding_bag(
         columns.images, P, columns.starts.int(), mode="sum", per_sample_weights=entries, include_last_offset=True
     )

@@ -14,7 +14,9 @@ from lwta.dissection.activations import WinnerActivations
 from lwta.dissection.similarity.base import Shard
 from lwta.dissection.similarity.top import NONE, largest, pack, unpack
 
-TILE = 2**21  # similarities of images and concepts, or logarithms of them, that exist at a time
+TILE = 3 * 2**18  # similarities of images and concepts that exist at a time
+PORTION = 2**18  # logarithms of them: what stays in a cache
+SPARE = 4096  # images that may be held beside those that count
 
 
 class TopImagesPMI(ABC):
@@ -37,8 +39,8 @@ class TopImagesPMI(ABC):
         self.top_k, self.scale, self.lam = top_k, scale, lam
         self._top: Tensor | None = None  # (D, ≤ top_k) packed activations and ranks, in falling order
         self._answered: Tensor | None = None  # (D,) bool: whether any activation was other than 0
-        self._ranks = torch.empty(0, dtype=torch.int64)  # (R,) of the images in _top
-        self._features = torch.empty(0, 0)  # (R, d), theirs
+        self._images: list[tuple[Tensor, Tensor]] = []  # ranks and (n, d) embeddings of those in _top, and some more
+        self._room = SPARE  # images to hold before those that are not in _top are dropped
 
     @abstractmethod
     def _factors(self, S: Tensor, places: Tensor) -> Tensor:
@@ -47,12 +49,12 @@ class TopImagesPMI(ABC):
     def update(self, shard: Shard) -> None:
         """Take in a shard."""
         candidates = _candidates(shard, self._least())
-        self._take(candidates, shard.activations.answered(), shard.ranks, shard.features)
+        self._take(candidates, shard.activations.answered(), [(shard.ranks, shard.features)])
 
     def merge(self, other: Self) -> None:
         """Take in all that ``other`` took in."""
         if other._top is not None and other._answered is not None:
-            self._take(other._top, other._answered, other._ranks, other._features)
+            self._take(other._top, other._answered, other._images)
 
     def _least(self) -> Tensor:
         """(D,) or (): activations below that cannot be among the ``top_k``."""
@@ -60,15 +62,25 @@ class TopImagesPMI(ABC):
             return torch.tensor(float("-inf"))
         return unpack(self._top[:, -1])[0]
 
-    def _take(self, candidates: Tensor, answered: Tensor, ranks: Tensor, features: Tensor) -> None:
+    def _take(self, candidates: Tensor, answered: Tensor, images: list[tuple[Tensor, Tensor]]) -> None:
         """Keep the best of what is held and of (D, n) candidates, and the embeddings of the images among them."""
         if self._top is not None and self._answered is not None:
             candidates = torch.cat([self._top, candidates], dim=1)
             answered = self._answered | answered
-            ranks, features = torch.cat([self._ranks, ranks]), torch.cat([self._features, features])
         self._top, self._answered = largest(candidates, self.top_k), answered
-        kept = torch.isin(ranks, unpack(self._top)[1])
-        self._ranks, self._features = ranks[kept], features[kept]
+        self._images += images
+        if sum(len(ranks) for ranks, _ in self._images) > self._room:
+            self._drop(self._top)
+
+    def _drop(self, top: Tensor) -> None:
+        """Drop the images that no neuron has among its most active ones, if that frees half of the memory."""
+        ranks, counts = unpack(top)[1].unique(), [len(ranks) for ranks, _ in self._images]
+        kept = torch.isin(torch.cat([ranks for ranks, _ in self._images]), ranks)
+        if 2 * int(kept.sum()) < len(kept):
+            pairs = zip(self._images, kept.split(counts), strict=True)
+            ranks, features = (torch.cat(part) for part in zip(*((r[k], f[k]) for (r, f), k in pairs), strict=True))
+            self._images = [(ranks, features)]
+        self._room = 2 * int(kept.sum()) + SPARE
 
     def finalize(self, text_features: Tensor) -> Tensor:
         """(D, M) float32; NaN for a neuron that never answered."""
@@ -82,24 +94,30 @@ class TopImagesPMI(ABC):
 
     def _log_p(self, top: Tensor, text_features: Tensor) -> Tensor:
         """(D, M) float64: sum over each neuron's images of the logarithms, scaled by k/k′."""
-        order = self._ranks.argsort()
-        features, held = self._features[order], top != NONE
+        ranks, features = (torch.cat(part) for part in zip(*self._images, strict=True))
+        held = top != NONE
         neurons, places = held.nonzero(as_tuple=True)
-        images = torch.searchsorted(self._ranks[order], unpack(top)[1][held])
+        wanted, images = unpack(top)[1][held].unique(return_inverse=True)
+        order = ranks.argsort()
+        rows = order[torch.searchsorted(ranks[order], wanted)]
 
         sums = torch.zeros(len(top), len(text_features), dtype=torch.float64)
-        height = max(TILE // len(text_features), 1)
+        height, portion = (max(elements // len(text_features), 1) for elements in (TILE, PORTION))
         tiles = images // height
         by_tile = tiles.argsort(stable=True).split(tiles.bincount().tolist())
-        for start, pairs_of_tile in zip(range(0, len(features), height), by_tile, strict=True):
-            S = torch.softmax((features[start : start + height] @ text_features.T).mul_(self.scale), dim=1)
-            for pairs in pairs_of_tile.split(height):
-                logarithms = self._factors(S.index_select(0, images[pairs] - start), places[pairs, None]).log_()
+        for tile, pairs_of_tile in zip(rows.split(height), by_tile, strict=True):
+            S = (features[tile] @ text_features.T).mul_(self.scale)
+            torch.softmax(S, dim=1, out=S)
+            for pairs in pairs_of_tile.split(portion):
+                logarithms = self._factors(S.index_select(0, images[pairs] % height), places[pairs, None]).log_()
                 present, counts = neurons[pairs].unique_consecutive(return_counts=True)
-                sums[present] += embedding_bag(
-                    torch.arange(len(pairs)), logarithms, counts.cumsum(0) - counts, mode="sum"
-                )
-        return sums * (self.top_k / held.sum(1, keepdim=True))
+                sums.index_add_(0, present, _sums_of_runs(logarithms, counts).double())
+        return sums.mul_(self.top_k / held.sum(1, keepdim=True))
+
+
+def _sums_of_runs(rows: Tensor, counts: Tensor) -> Tensor:
+    """(len(counts), M): sums over so many rows each, one after the other, of (n, M)."""
+    return embedding_bag(torch.arange(len(rows)), rows, counts.cumsum(0) - counts, mode="sum")
 
 
 def _candidates(shard: Shard, least: Tensor) -> Tensor:

@@ -49,8 +49,9 @@ LAYERS = ("0", "1", "4")
 
 
 def encoded(model: nn.Module | None = None, layers: Any = LAYERS, **changes: Any) -> list[Encoded]:
+    only = changes.pop("only", None)
     work = Pass(model or network(), layers, Probe.of(images(COUNT)), NoClip(), to_tensor, batch_size=5, seed=3)
-    return list(encode(replace(work, **changes)))
+    return list(encode(replace(work, **changes), only))
 
 
 def dense(batches: list[Encoded], layer: str) -> Tensor:
