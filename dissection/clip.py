@@ -22,8 +22,8 @@ from lwta.dissection.words import did_you_mean, some
 TINY = Path(__file__).parent / "tiny"
 TEXT_BATCH = 256
 OFFLINE = (
-    "without a network, use ClipEncoder('tiny'), a checkpoint on this machine as "
-    "ClipEncoder('MODEL/path/to/checkpoint'), or ClipEncoder.from_embeddings(...)"
+    "without a network there are 'tiny', 'MODEL/path/to/checkpoint' with a file of this machine, and an NPZ of "
+    "embeddings (ClipEncoder.from_embeddings)"
 )
 
 

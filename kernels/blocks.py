@@ -53,7 +53,8 @@ class Layout(NamedTuple):
     def arguments(self) -> dict[str, int | bool]:
         """Parameters that every kernel over blocks takes, by name."""
         width = triton.next_power_of_2(self.span)
-        elements_per_thread = 16 if self.inner == 1 else 32
+        whole_spans = self.inner > 1 or (width % 16 == 0 and self.span == width // 4 * 3)  # in a thread: see `load`
+        elements_per_thread = 32 if whole_spans else 16
         per_program = max(THREADS * elements_per_thread // width, 1)
         # Along positions a thread takes so many neighbours that a block's competitors stay in one thread.
         multiple = min(self.inner & -self.inner, max(per_program // THREADS, 1))
@@ -116,13 +117,17 @@ def tile(
     """A program's instances (INSTANCES,), their element offsets and which of them exist, for `load` and `store`.
 
     The last axis of the offsets is the one along which memory is contiguous: INSTANCES × WIDTH where units are,
-    WIDTH × INSTANCES where positions are, so that a thread takes neighbours and holds whole blocks.
+    WIDTH × INSTANCES where positions are, so that a thread takes neighbours and holds whole blocks. Of contiguous spans
+    that fill three quarters of the width, as those of 12 and 24 units do, the offsets are those of the first quarter.
     """
     if BIG:
         program = program.to(tl.int64)
     instance = program * INSTANCES + tl.arange(0, INSTANCES)
     unit = tl.arange(0, WIDTH)
-    if CONTIGUOUS:
+    if CONTIGUOUS and WIDTH % 16 == 0 and SPAN == WIDTH // 4 * 3:
+        offsets = instance[:, None] * SPAN + tl.arange(0, WIDTH // 4)[None, :]
+        exists = (instance < instances)[:, None]
+    elif CONTIGUOUS:
         offsets = instance[:, None] * SPAN + unit[None, :]
         exists = (instance < instances)[:, None]
         if SPAN < WIDTH:
@@ -138,21 +143,38 @@ def tile(
 
 
 @triton.jit
-def load(pointer, offsets, exists, CONTIGUOUS: tl.constexpr):
+def load(pointer, offsets, exists, WIDTH: tl.constexpr, CONTIGUOUS: tl.constexpr):
     """A tile as INSTANCES × WIDTH float32, 0 where nothing exists."""
     values = tl.load(pointer + offsets, mask=exists, other=0.0).to(tl.float32)
-    if not CONTIGUOUS:
+    QUARTER: tl.constexpr = offsets.shape[1]
+    if CONTIGUOUS and QUARTER < WIDTH:
+        # A thread takes whole spans, so that it knows when it is compiled which of its registers are empty.
+        second = tl.load(pointer + offsets + QUARTER, mask=exists, other=0.0).to(tl.float32)
+        third = tl.load(pointer + offsets + 2 * QUARTER, mask=exists, other=0.0).to(tl.float32)
+        quarters = tl.join(tl.join(values, third), tl.join(second, tl.zeros_like(values)))
+        values = tl.reshape(tl.permute(quarters, (0, 2, 3, 1)), (values.shape[0], WIDTH))
+    elif not CONTIGUOUS:
         values = tl.trans(values)
     return values
 
 
 @triton.jit
-def store(pointer, offsets, exists, values, CONTIGUOUS: tl.constexpr):
+def store(pointer, offsets, exists, values, WIDTH: tl.constexpr, CONTIGUOUS: tl.constexpr):
     """Write an INSTANCES × WIDTH tile, rounded to the type of the tensor."""
     values = values.to(pointer.dtype.element_ty)
-    if not CONTIGUOUS:
-        values = tl.trans(values)
-    tl.store(pointer + offsets, values, mask=exists)
+    QUARTER: tl.constexpr = offsets.shape[1]
+    if CONTIGUOUS and QUARTER < WIDTH:
+        quarters = tl.permute(tl.reshape(values, (values.shape[0], 2, 2, QUARTER)), (0, 3, 1, 2))
+        first_and_third, second_and_none = tl.split(quarters)
+        first, third = tl.split(first_and_third)
+        second, _ = tl.split(second_and_none)
+        tl.store(pointer + offsets, first, mask=exists)
+        tl.store(pointer + offsets + QUARTER, second, mask=exists)
+        tl.store(pointer + offsets + 2 * QUARTER, third, mask=exists)
+    elif CONTIGUOUS:
+        tl.store(pointer + offsets, values, mask=exists)
+    else:
+        tl.store(pointer + offsets, tl.trans(values), mask=exists)
 
 
 @triton.jit
@@ -226,7 +248,7 @@ def load_scores(
     CONTIGUOUS: tl.constexpr, NOISE: tl.constexpr, FAST: tl.constexpr,
 ):  # fmt: skip
     """Responses h (0 where there is none) and scores z (−inf where there is none), by block."""
-    h = load(x_ptr, offsets, exists, CONTIGUOUS)
+    h = load(x_ptr, offsets, exists, WIDTH, CONTIGUOUS)
     z = h
     if NOISE:
         z += gumbel_noise(

@@ -64,7 +64,7 @@ def _backward_kernel(
     )  # fmt: skip
     log_pi, pi = _log_softmax(z)
     out = tl.load(grad_ptr).to(tl.float32) * scale * pi * (log_pi - tl.sum(pi * log_pi, axis=1)[:, None])
-    store(out_ptr, offsets, exists, tl.reshape(out, (INSTANCES, WIDTH)), CONTIGUOUS)
+    store(out_ptr, offsets, exists, tl.reshape(out, (INSTANCES, WIDTH)), WIDTH, CONTIGUOUS)
 
 
 def launch_forward(x: Tensor, competitors: int, dim: int) -> Tensor:

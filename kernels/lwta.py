@@ -56,7 +56,7 @@ def _forward_kernel(
     else:
         silent = tl.where(best == best, 0.0, best)  # a block with NaN is NaN throughout
         y = tl.where(tl.arange(0, z.shape[1])[None, :] == winner, h, silent)
-    store(y_ptr, offsets, exists, tl.reshape(y, (INSTANCES, WIDTH)), CONTIGUOUS)
+    store(y_ptr, offsets, exists, tl.reshape(y, (INSTANCES, WIDTH)), WIDTH, CONTIGUOUS)
 
 
 @triton.jit(do_not_specialize=["inner_multiples"])
@@ -69,7 +69,7 @@ def _backward_kernel(
     instance, offsets, exists = tile(
         tl.program_id(0), instances, inner_multiples, INNER_MULTIPLE, SPAN, WIDTH, INSTANCES, CONTIGUOUS, BIG
     )
-    G = by_block(load(grad_ptr, offsets, exists, CONTIGUOUS), U, SPAN, WIDTH)
+    G = by_block(load(grad_ptr, offsets, exists, WIDTH, CONTIGUOUS), U, SPAN, WIDTH)
     h, z = load_scores(
         x_ptr, seed_ptr, instance, offsets, exists, units, inner_multiples,
         INNER_MULTIPLE, U, SPAN, WIDTH, CONTIGUOUS, NOISE, FAST,
@@ -81,7 +81,7 @@ def _backward_kernel(
     is_winner = tl.arange(0, z.shape[1])[None, :] == winner
     passed = weights * normaliser * G if RELAXED else tl.where(is_winner, G, 0.0)
     out = passed + weights * (normaliser * inverse_temperature) * pull
-    store(out_ptr, offsets, exists, tl.reshape(out, (INSTANCES, WIDTH)), CONTIGUOUS)
+    store(out_ptr, offsets, exists, tl.reshape(out, (INSTANCES, WIDTH)), WIDTH, CONTIGUOUS)
 
 
 def launch_forward(x: Tensor, competitors: int, mode: str, temperature: float, dim: int, seed: Tensor | None) -> Tensor:

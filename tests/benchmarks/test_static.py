@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # Highest number of instructions an element, bfloat16 on sm_90, for U = 2, 8 and 16.
 LIMITS = {"lwta_forward_sample": 34, "lwta_backward_sample": 46, "lwta_forward_argmax": 14}
+LIMITS_PADDED = {**LIMITS, "lwta_forward_sample": 36}  # U = 12 and 24, which fill three quarters of a power of two
 
 
 def _compile(
@@ -51,6 +52,16 @@ def test_instructions_stay_within_the_budget(sm_90: list[dict[str, Any]]) -> Non
             assert (row["load_bits"], row["store_bits"]) == (128, 128), row
             checked += 1
     assert checked == 9
+
+
+@pytest.mark.slow
+def test_blocks_of_12_and_24_stay_near_the_budget() -> None:
+    rows = [row for row in _compile(("sm_90",), (12, 24), only="lwta_") if row["kernel"] in LIMITS_PADDED]
+    assert len(rows) == 6
+    for row in rows:
+        assert row["instructions_per_element"] <= LIMITS_PADDED[row["kernel"]], row
+        assert min(row["load_bits"], row["store_bits"]) >= (64 if row["competitors"] == 12 else 128), row
+        assert row["spills"] == 0, row
 
 
 @pytest.mark.slow

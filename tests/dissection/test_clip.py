@@ -103,7 +103,7 @@ def test_without_a_network_one_line_says_what_else_there_is(monkeypatch: pytest.
         ClipEncoder("ViT-B-16/openai")
     message = str(error.value)
     assert "could not be downloaded" in message
-    assert "ClipEncoder('tiny')" in message
+    assert "'tiny'" in message
     assert "from_embeddings" in message
     assert "\n" not in message
 
