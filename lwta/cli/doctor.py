@@ -12,7 +12,6 @@ import argparse
 import json
 import platform
 import shutil
-from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -130,16 +129,16 @@ def clips(wanted: str | None) -> Facts:
     found: Facts = {}
     problems = []
     for name in names:
-        problem = _problem_of(lambda name=name: ClipEncoder(name))
+        problem = _problem_of(name)
         found[name] = problem or "opens"
         problems += [problem] if problem else []
     found["on this machine"] = ", ".join(_cached()) or "no downloaded weights"
     return {**found, "problems": problems}
 
 
-def _problem_of(action: Callable[[], object]) -> str | None:
+def _problem_of(clip: str) -> str | None:
     try:
-        action()
+        ClipEncoder(clip)
     except (ValueError, RuntimeError, OSError) as error:
         return str(error).splitlines()[0]
     return None
