@@ -4,7 +4,7 @@ from lwta.dissection.clip import ClipEncoder
 from lwta.dissection.concepts import Concepts
 from lwta.dissection.dissect import dissect
 from lwta.dissection.embeddings import Embeddings
-from lwta.dissection.explain import Evidence, Explanation, explain
+from lwta.dissection.explaining import ClassProbability, Evidence, Explained, Explanation, explain
 from lwta.dissection.probe import Probe
 from lwta.dissection.result import Dissection, Label
 from lwta.dissection.similarity import JSD, SIMILARITIES, WPMI, Cos, CosCubed, RankReorder, SoftWPMI
@@ -14,6 +14,7 @@ __all__ = [
     "JSD",
     "SIMILARITIES",
     "WPMI",
+    "ClassProbability",
     "ClipEncoder",
     "Concepts",
     "Cos",
@@ -21,6 +22,7 @@ __all__ = [
     "Dissection",
     "Embeddings",
     "Evidence",
+    "Explained",
     "Explanation",
     "Label",
     "Probe",

@@ -24,7 +24,7 @@ from lwta.dissection.table import Column, text_table
 from lwta.dissection.words import did_you_mean
 
 if TYPE_CHECKING:
-    from lwta.dissection.explain import Explanation
+    from lwta.dissection.explaining import Explanation
 
 
 class Label(NamedTuple):
@@ -119,19 +119,37 @@ class Dissection:
         scores = self.recording.scores(make_similarity, concepts.encode(self.clip))
         return replace(self, concepts=concepts, similarity=make_similarity().name, _scores=scores)
 
-    def explain(self, image: Image.Image, *, class_names: Sequence[str] | None = None, seed: int = 0) -> Explanation:
-        """Why the network sees in one image what it sees: see `lwta.dissection.explain.explain`.
+    def explain(
+        self,
+        image: Image.Image,
+        *,
+        layers: Sequence[str] | None = None,
+        class_names: Sequence[str] | None = None,
+        target: int | str | None = None,
+        versus: int | str | None = None,
+        draws: int = 1,
+        seed: int = 0,
+    ) -> Explanation:
+        """Why the network sees in one image what it sees: see `lwta.dissection.explain`.
 
         Raises:
             ValueError: the dissection was opened from a store, without the network.
         """
-        from lwta.dissection.explain import explain
+        from lwta.dissection.explaining import explain
 
         if self.model is None:
             raise ValueError(
                 "explaining takes the network, and a store holds none: call lwta.dissection.explain with it"
             )
-        return explain(self.model, image, self, class_names=class_names, seed=seed)
+        return explain(
+            *(self.model, image, self),
+            layers=layers,
+            class_names=class_names,
+            target=target,
+            versus=versus,
+            draws=draws,
+            seed=seed,
+        )
 
     def to_csv(self, path: str | Path, layer: str | None = None, *, runner_ups: int = 4) -> None:
         """Write the labels of one layer, or of all, one neuron a line.

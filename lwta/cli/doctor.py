@@ -42,21 +42,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Examine the machine; returns 0, or 1 if something that should work does not."""
-    findings = {"versions": versions(), "devices": devices(), "kernels": kernels(), "clip": clips(arguments.clip)}
-    problems = [line for part in findings.values() for line in part.pop("problems", [])]
-    findings["problems"] = problems
+    findings: dict[str, Facts] = {
+        "versions": versions(),
+        "devices": devices(),
+        "kernels": kernels(),
+        "clip": clips(arguments.clip),
+    }
+    problems: list[str] = [line for part in findings.values() for line in part.pop("problems")]
+    report = json.dumps({**findings, "problems": problems}, indent=2)
     if arguments.json == "-":
-        print(json.dumps(findings, indent=2))
+        print(report)
     else:
         if arguments.json:
-            Path(arguments.json).write_text(json.dumps(findings, indent=2) + "\n", encoding="utf-8")
-        print(_text(findings))
+            Path(arguments.json).write_text(report + "\n", encoding="utf-8")
+        print(_text(findings, problems))
     return 1 if problems else 0
 
 
 def versions() -> Facts:
     """Of Python and the packages that count."""
-    found: Facts = {"python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}"}
+    found: dict[str, Any] = {"python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}"}
     missing = []
     for name in (*PACKAGES, *OPTIONAL):
         try:
@@ -153,12 +158,10 @@ def _cached() -> list[str]:
     return [name for name in names if "clip" in name.lower()]
 
 
-def _text(findings: Facts) -> str:
+def _text(findings: dict[str, Facts], problems: list[str]) -> str:
     parts = []
     for title, facts in findings.items():
-        if title != "problems":
-            columns = [Column(title, list(facts)), Column("", [str(value) for value in facts.values()])]
-            parts.append(text_table(columns))
-    problems = findings["problems"]
+        columns = [Column(title, list(facts)), Column("", [str(value) for value in facts.values()])]
+        parts.append(text_table(columns))
     parts.append("\n".join(f"problem: {line}" for line in problems) if problems else "Nothing is wrong.")
     return "\n\n".join(parts)
