@@ -1,0 +1,1 @@
+"""How good is a dissection, and how readable a network?"""
