@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
 from lwta.layers import EvalMode
 from lwta.network import competitions
+
+Placement = Literal["everywhere", "branches"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,9 @@ class ModelConfig:
     """Whether the perceptrons of a transformer are `lwta.LWTAMlp`."""
     drop_path: float = 0.0
     """Largest probability of dropping a residual branch in training, reached in the last block; transformers only."""
+    placement: Placement = "everywhere"
+    """Of the activations of a residual network: all of them, or those within its branches and the stem, so that nothing
+    stands between the additions."""
     temperature: float = 1.67
     eval_mode: EvalMode = "sample"
     track_kl: bool = False

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from torch import nn
 
 from lwta.checks import check_choice, check_competitors, check_eval_mode, check_temperature
 from lwta.layers import EvalMode
-from lwta.models.config import ModelConfig
+from lwta.models.config import ModelConfig, Placement
 
 
 class _Architecture(NamedTuple):
@@ -62,6 +62,7 @@ def create_model(
     input_size: int | None = None,
     fused: bool = False,
     drop_path: float = 0.0,
+    placement: Placement = "everywhere",
     class_names: Sequence[str] | None = None,
     temperature: float = 1.67,
     eval_mode: EvalMode = "sample",
@@ -80,6 +81,9 @@ def create_model(
         fused: make the perceptrons of a transformer `LWTAMlp`, which keeps only winners between its layers; the
             state-dict keys stay the same.
         drop_path: largest probability of dropping a residual branch in training, of transformers.
+        placement: of competition in residual networks: "everywhere", as in DISCOVER, or "branches", within the residual
+            branches and the stem alone, which trains better in few epochs (benchmarks/NOTES.md); with U = 1 the ReLUs
+            stand there.
         class_names: of the outputs, in their order; kept with the network when it is saved.
         temperature: as in `LWTA`.
         eval_mode: as in `LWTA`.
@@ -101,6 +105,7 @@ def create_model(
     check_competitors(competitors)
     check_temperature(temperature)
     check_eval_mode(eval_mode)
+    check_choice("placement", placement, get_args(Placement))
     defaults = _ARCHITECTURES[name].defaults
     if class_names is not None:
         num_classes = len(class_names) if num_classes is None else num_classes
@@ -111,6 +116,7 @@ def create_model(
         competitors=competitors,
         fused=fused,
         drop_path=drop_path,
+        placement=placement,
         temperature=temperature,
         eval_mode=eval_mode,
         track_kl=track_kl,
@@ -138,6 +144,8 @@ def build(config: ModelConfig) -> nn.Module:
     architecture = _ARCHITECTURES[config.name]
     if architecture.module == "resnets" and (config.fused or config.drop_path):
         raise ValueError(f"fused and drop_path are settings of transformers, which {config.name} is not")
+    if architecture.module == "transformers" and config.placement != "everywhere":
+        raise ValueError(f"placement is a setting of residual networks, which {config.name} is not")
     function: Callable[..., nn.Module] = getattr(
         import_module(f"lwta.models.{architecture.module}"), architecture.function
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 from torchvision.models import resnet
 
-from lwta.convert import convert
+from lwta.convert import CallSites, convert
 from lwta.models.config import ModelConfig
 
 
@@ -44,6 +44,17 @@ class CifarResNet(resnet.ResNet):
 
 
 def _competing(model: nn.Module, config: ModelConfig) -> nn.Module:
-    if config.competitors == 1:
-        return model
-    return convert(model, config.competitors, replace=nn.ReLU, **config.competition)
+    if config.competitors > 1:
+        model = convert(model, config.competitors, replace=nn.ReLU, **config.competition)
+    if config.placement == "branches":
+        _clear_identity_path(model)
+    return model
+
+
+def _clear_identity_path(model: nn.Module) -> None:
+    """Leave out the last activation of every block, that behind the addition."""
+    for block in model.modules():
+        if isinstance(block, resnet.BasicBlock | resnet.Bottleneck):
+            before = 1 if isinstance(block, resnet.BasicBlock) else 2
+            activations = list(block.relu) if isinstance(block.relu, CallSites) else [nn.ReLU() for _ in range(before)]
+            block.relu = CallSites([*activations[:before], nn.Identity()])
