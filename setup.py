@@ -17,7 +17,8 @@ setup(
     packages=find_packages(include=["lwta", "lwta.*"]),
     package_data={
         "lwta": ["py.typed"],
-        "lwta.dissection": ["tiny/*", "templates/*"],
+        "lwta.dissection": ["tiny/*"],
+        "lwta.dissection.atlas": ["templates/*", "static/*"],
     },
     install_requires=[
         "torch>=2.11",

@@ -24,6 +24,7 @@ from lwta.dissection.table import Column, text_table
 from lwta.dissection.words import did_you_mean
 
 if TYPE_CHECKING:
+    from lwta.dissection.atlas import Explained
     from lwta.dissection.explain import Explanation
 
 
@@ -153,11 +154,19 @@ class Dissection:
                         cells += [concept, _number(score)]
                     writer.writerow(cells + [None] * (len(header) - len(cells)))
 
-    def to_report(self, folder: str | Path, *, title: str = "What the neurons stand for", top: int = 6) -> Path:
-        """Write a page with every neuron, its concepts and top images: see `lwta.dissection.report.write_report`."""
-        from lwta.dissection.report import write_report
+    def to_report(
+        self,
+        folder: str | Path,
+        *,
+        title: str = "What the neurons stand for",
+        top: int = 6,
+        explained: Sequence[Explained] = (),
+        progress: bool = True,
+    ) -> Path:
+        """Write the atlas, pages with every neuron and the explained images: see `lwta.dissection.atlas.write_atlas`."""
+        from lwta.dissection.atlas import write_atlas
 
-        return write_report(self, folder, title=title, top=top)
+        return write_atlas(self, folder, title=title, top=top, explained=explained, progress=progress)
 
     def table(self, layer: str, rows: int | None = 20) -> str:
         """The labels of a layer for the terminal, of the first ``rows`` neurons or of all (None)."""

@@ -6,9 +6,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from lwta.cli import demo, dissect, relabel, train
+from lwta.cli import demo, dissect, relabel, report, train
 
-_COMMANDS = {"demo": demo, "train": train, "dissect": dissect, "relabel": relabel}
+_COMMANDS = {"demo": demo, "train": train, "dissect": dissect, "relabel": relabel, "report": report}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

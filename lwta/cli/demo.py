@@ -13,8 +13,10 @@ import torch
 from lwta import average_logits
 from lwta.cli import digits
 from lwta.dissection import ClipEncoder, Concepts, dissect
+from lwta.dissection.atlas import Explained
 
 LAYERS = ("hidden", "output")
+EXPLAINED = 3  # images with a page of the atlas
 
 STROKES = (
     *("thin", "thick", "slanted left", "upright", "slanted right"),
@@ -57,15 +59,18 @@ def run(arguments: argparse.Namespace) -> int:
     named = sum(row.concept == digits.NAMES[row.neuron] for row in dissection.labels("output"))
     print(f"   Output neurons named after their digit: {named} of 10.\n")
 
-    key, image = probe[-1]
-    print(f"3. Explaining one image, {key}:")
-    print(dissection.explain(image, class_names=digits.NAMES))
+    explained = [
+        Explained(key, image, dissection.explain(image, class_names=digits.NAMES))
+        for key, image in probe[-1 : -1 - EXPLAINED : -1]
+    ]
+    print(f"3. Explaining one image, {explained[0].key}:")
+    print(explained[0].explanation)
 
     arguments.out.mkdir(parents=True, exist_ok=True)
     table = arguments.out / "neurons.csv"
     dissection.to_csv(table)
-    page = dissection.to_report(arguments.out)
-    print(f"\nEvery neuron as a table: {table}\nEvery neuron with its images: {page}  (open it in a browser)")
+    page = dissection.to_report(arguments.out, title="A network that reads digits", explained=explained)
+    print(f"\nEvery neuron as a table: {table}\nThe atlas of neurons and explained images: {page}  (open it in a browser)")
     return 0
 
 

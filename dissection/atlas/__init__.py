@@ -1,0 +1,6 @@
+"""The atlas: a folder of static pages that show every neuron, and why images were seen as they were."""
+
+from lwta.dissection.atlas.atlas import write_atlas
+from lwta.dissection.atlas.explained import Explained
+
+__all__ = ["Explained", "write_atlas"]

@@ -1,0 +1,1 @@
+"""What is known of neurons and layers beside their names."""
