@@ -18,10 +18,10 @@ def replace_file(path: Path, content: bytes | str) -> None:
 
 
 def script(name: str, value: Any) -> str:
-    """JavaScript that sets a global to a JSON value, safe in a page as well: it has no ``<``.
+    r"""JavaScript that sets a global to a JSON value, safe in a page as well: it has no ``<``.
 
     Example:
         >>> script("WORDS", ["</script>"])
-        'const WORDS = ["\\\\u003c/script>"];\\n'
+        'const WORDS = ["\\u003c/script>"];\n'
     """
     return f"const {name} = {json.dumps(value, separators=(',', ':'))};\n".replace("<", "\\u003c")

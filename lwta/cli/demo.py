@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     table = arguments.out / "neurons.csv"
     dissection.to_csv(table)
     page = dissection.to_report(arguments.out, title="A network that reads digits", explained=explained)
-    print(f"\nEvery neuron as a table: {table}\nThe atlas of neurons and explained images: {page}  (open it in a browser)")
+    print(f"\nEvery neuron as a table: {table}\nThe atlas of neurons and images: {page}  (open it in a browser)")
     return 0
 
 

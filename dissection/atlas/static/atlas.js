@@ -10,6 +10,7 @@ function layerPage(cards) {
   const words = all.map((card) => card.dataset.q + "\n#" + card.dataset.n);
   const blocks = [...cards.children];
   const grouped = blocks[0].matches(".block");
+  const layout = cards.className;
   const [search, sort, filter] = ["search", "sort", "filter"].map(byId);
 
   function show() {
@@ -31,7 +32,7 @@ function layerPage(cards) {
     const by = sort.value;
     if (grouped && by === "n") {
       const size = all.length / blocks.length;
-      cards.className = "";
+      cards.className = layout;
       blocks.forEach((block, b) => block.querySelector(".row").append(...all.slice(b * size, (b + 1) * size)));
       cards.replaceChildren(...blocks);
     } else {
@@ -50,7 +51,7 @@ function layerPage(cards) {
     if (!card) return;
     if (card.hidden) { search.value = ""; filter.value = "all"; show(); }
     card.open = true;
-    card.scrollIntoView({ block: "center" });
+    card.scrollIntoView({ block: "start" });
     card.querySelector("summary").focus({ preventScroll: true });
   }
 
