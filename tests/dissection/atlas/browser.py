@@ -39,7 +39,6 @@ class Browser:
         os.close(answers)
         self._number, self._buffer, self._session = 0, b"", ""
         self.problems: list[Any] = []
-        self._loaded = False
         target = self.send("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log"):
@@ -69,11 +68,10 @@ class Browser:
     def open(self, address: str) -> float:
         """Load a page; returns the seconds until it is drawn and runs scripts."""
         self.send("Page.navigate", url="about:blank")
-        self._loaded = False
         start = time.perf_counter()
         self.send("Page.navigate", url=address)
-        while not self._loaded or self.run("location.href") == "about:blank":
-            self._next()
+        while not self.run("location.href !== 'about:blank' && document.readyState === 'complete'"):
+            time.sleep(0.01)
         self.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
         return time.perf_counter() - start
 
@@ -108,5 +106,4 @@ class Browser:
         event = message.get("method")
         if event in ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded"):
             self.problems.append(message["params"])
-        self._loaded = self._loaded or event == "Page.loadEventFired"
         return message
