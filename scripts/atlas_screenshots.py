@@ -13,7 +13,7 @@ from PIL import Image
 PAGES = {
     "overview": ("index.html", (1100, 900)),
     "layer": ("layer-01.html", (1280, 860)),
-    "neuron": ("layer-01.html#neuron-0", (480, 900)),
+    "neuron": ("layer-01.html#neuron-0", (480, 1080)),
     "image": ("image-01.html", (1100, 860)),
 }
 
@@ -47,8 +47,12 @@ def main() -> None:
         parser.error(f"no browser found: none of {', '.join(names)}")
     for name, (page, size) in PAGES.items():
         file, _, fragment = page.partition("#")
-        address = (arguments.atlas / file).resolve().as_uri() + (f"#{fragment}" if fragment else "")
-        photograph(program, address, size, arguments.out / f"atlas-{name}.png")
+        # a card is opened in the page itself: following its address would scroll, and the picture begins at the top
+        html = (arguments.atlas / file).read_text(encoding="utf-8")
+        copy = arguments.atlas / "photographed.html"
+        copy.write_text(html.replace(f'id="{fragment}"', f'id="{fragment}" open', 1), encoding="utf-8")
+        photograph(program, copy.resolve().as_uri(), size, arguments.out / f"atlas-{name}.png")
+        copy.unlink()
 
 
 if __name__ == "__main__":
