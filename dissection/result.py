@@ -180,7 +180,7 @@ class Dissection:
         explained: Sequence[Explained] = (),
         progress: bool = True,
     ) -> Path:
-        """Write the atlas, pages with every neuron: see `lwta.dissection.atlas.write_atlas`."""
+        """Write the atlas, with a page for each layer and explained image: see `lwta.dissection.atlas.write_atlas`."""
         from lwta.dissection.atlas import write_atlas
 
         return write_atlas(self, folder, title=title, top=top, explained=explained, progress=progress)

@@ -1,4 +1,4 @@
-"""The atlas of neurons: a folder of static pages to look at, search and share."""
+"""The atlas: a folder of static pages that show every neuron, and why images were seen as they were."""
 
 from lwta.dissection.atlas.atlas import write_atlas
 

@@ -1,18 +1,16 @@
-"""The dissection as a folder of pages: an overview, a page for each layer and for each explained image."""
+"""The dissection as pages to look at."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from lwta.dissection.atlas.images import ImagePage, image_page
-from lwta.dissection.atlas.layers import LayerPage, layer_page
-from lwta.dissection.atlas.plots import histogram, signed_bar
+from lwta.dissection.atlas import plots
+from lwta.dissection.atlas.cards import LayerCards, gather
+from lwta.dissection.atlas.explained import ImagePage, image_page
+from lwta.dissection.atlas.files import replace_file, script
 from lwta.dissection.atlas.thumbnails import write_thumbnails
 from lwta.dissection.explaining import Explained
 from lwta.dissection.result import Dissection
@@ -29,52 +27,45 @@ def write_atlas(
     explained: Sequence[Explained] = (),
     progress: bool = True,
 ) -> Path:
-    """Write ``folder/index.html`` and what belongs to it.
+    """Write a folder of static pages: an overview, a page for each layer, one for each explained image.
 
-    The folder opens from disk and from any web host; nothing in it comes from a network. The pages can be read without
-    scripts, which add search, sorting and filters. Files are numbered: no key of an image becomes a path.
+    It opens from disk and needs no network. Without JavaScript everything is there but searching and sorting. Images
+    are named after their content, layers and pages by number: no key becomes a path. Files appear whole, the overview
+    last, so a run that was interrupted is simply repeated.
 
     Args:
         dissection: to show, all its layers.
-        folder: made if it is not there; files of an atlas written there before are overwritten.
+        folder: made if it is not there.
         title: heading of the overview.
         top: images to show for each neuron, at least 1.
-        explained: images with pages of their own, as `lwta.dissection.explain` explains them.
-        progress: show a bar if there are many thumbnails to write.
+        explained: images with their explanations.
+        progress: show a bar where there are more than 200 thumbnails.
 
     Returns:
-        The path of the overview.
+        The path of the overview, ``folder/index.html``.
 
     Raises:
-        ValueError: ``top`` is below 1.
+        ValueError: ``top`` is less than 1.
+
+    Example:
+        >>> from PIL import Image
+        >>> probe = [(colour, Image.new("RGB", (4, 4), colour)) for colour in ("red", "blue")]
+        >>> embeddings = Embeddings(["red", "blue"], torch.eye(2), ["a red thing", "a blue thing"], torch.eye(2))
+        >>> network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), LWTA(3, eval_mode="argmax"))
+        >>> result = dissect(network, "2", probe, clip=embeddings, concepts=embeddings.concepts,
+        ...                  transform=torchvision.transforms.ToTensor(), progress=False)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_atlas(result, folder).name
+        'index.html'
     """
     if top < 1:
         raise ValueError(f"top must be at least 1, got {top}")
     folder = Path(folder)
-    best = {layer: dissection.recording.top_images(layer, top) for layer in dissection.layers}
-    wanted = {key for images in best.values() for row in images for key, _ in row}
-    thumbnails = write_thumbnails(dissection.probe, wanted, folder, progress)
-    layers = [
-        layer_page(dissection, layer, number, images, thumbnails)
-        for number, (layer, images) in enumerate(best.items(), start=1)
-    ]
-    images = [image_page(one, number, folder) for number, one in enumerate(explained, start=1)]
-    environment = _environment(title, dissection, layers, images)
-    for name in STATIC:
-        text = (resources.files("lwta.dissection.atlas") / "static" / name).read_text(encoding="utf-8")
-        (folder / name).write_text(text, encoding="utf-8")
-    (folder / "concepts.js").write_text(_index(layers), encoding="utf-8")
-    for layer in layers:
-        _write(folder / layer.file, environment, "layer.html", layer=layer)
-    for image in images:
-        _write(folder / image.file, environment, "image.html", image=image)
-    return _write(folder / "index.html", environment, "overview.html")
-
-
-def _environment(
-    title: str, dissection: Dissection, layers: Sequence[LayerPage], images: Sequence[ImagePage]
-) -> Environment:
-    """Templates that know what all pages share."""
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    layers = [gather(dissection, name, place, top) for place, name in enumerate(dissection.layers, 1)]
+    keys = sorted({key for layer in layers for card in layer.cards for key, _ in card.images})
+    pictures = write_thumbnails(dissection.probe, keys, folder, progress=progress)
+    images = [image_page(one, place, folder) for place, one in enumerate(explained, 1)]
     environment = Environment(
         loader=PackageLoader("lwta.dissection.atlas"),
         autoescape=True,
@@ -83,33 +74,32 @@ def _environment(
         lstrip_blocks=True,
     )
     environment.globals.update(
-        title=title,
-        dissection=dissection,
-        layers=layers,
-        images=images,
-        pages={layer.name: layer for layer in layers},
-        histogram=histogram,
-        signed_bar=signed_bar,
+        title=title, dissection=dissection, layers=layers, images=images, pictures=pictures, plots=plots
     )
-    return environment
+    for name in STATIC:
+        replace_file(folder / name, (Path(__file__).parent / "static" / name).read_bytes())
+    replace_file(folder / "concepts.js", script("CONCEPTS", _index(layers)))
+    for layer in layers:
+        replace_file(folder / layer.page, environment.get_template("layer.html").render(layer=layer))
+    links = {layer.name: layer.page for layer in layers}
+    for image in images:
+        replace_file(folder / image.page, environment.get_template("image.html").render(image=image, links=links))
+    replace_file(folder / "index.html", environment.get_template("overview.html").render())
+    return folder / "index.html"
 
 
-def _write(path: Path, environment: Environment, template: str, **values: Any) -> Path:
-    path.write_text(environment.get_template(template).render(**values), encoding="utf-8")
-    return path
+def overview(dissection: Dissection, top: int = 1) -> list[dict[str, object]]:
+    """The overview's figures, layer by layer, for JSON."""
+    return [gather(dissection, name, place, top).figures() for place, name in enumerate(dissection.layers, 1)]
 
 
-def _index(layers: Sequence[LayerPage]) -> str:
-    """A script that holds every neuron and its concepts, for the search on the overview.
-
-    A script, since pages opened from disk may not fetch data.
-    """
-    neurons = [
-        [number, card.label.neuron, card.label.concept, [concept for concept, _ in card.label.runner_ups]]
-        for number, layer in enumerate(layers)
-        for card in layer.cards
-        if card.label.concept is not None
+def _index(layers: Sequence[LayerCards]) -> list[list[object]]:
+    """Concept, page, layer, neuron and score of every neuron that has a label."""
+    return [
+        [card.label.concept, layer.page, layer.name, card.label.neuron, round(card.label.score, 3)]
+        for layer in layers
+        for card in layer.labelled
     ]
-    pages = [[layer.name, layer.file] for layer in layers]
-    data = json.dumps({"layers": pages, "neurons": neurons}, ensure_ascii=False, separators=(",", ":"))
-    return f"window.atlas = {data};\n"
+
+
+__all__ = ["Explained", "ImagePage", "overview", "write_atlas"]

@@ -1,45 +1,48 @@
-"""Plots as inline SVG, in the colours of the page around them."""
+"""Plots as inline SVG: no library, no network, colours of the page."""
 
 from __future__ import annotations
 
-import torch
-from markupsafe import Markup
-from torch import Tensor
+from collections.abc import Sequence
 
-BINS = 24
-WIDTH, HEIGHT = 168, 36
+from markupsafe import Markup, escape
+
+WIDTH, HEIGHT, FOOT = 240, 64, 16
 
 
-def histogram(values: Tensor, title: str) -> Markup:
-    """How numbers, (n,), are distributed; NaN is left out. Nothing for no number."""
-    values = values[values.isfinite()].double()
-    if not len(values):
-        return Markup("")
-    low, high = float(values.min()), float(values.max())
-    counts = torch.histc(values, BINS, low, high if high > low else low + 1)
-    step, tallest = WIDTH / BINS, float(counts.max())
-    bars = "".join(
-        f'<rect x="{i * step:.1f}" y="{HEIGHT - height:.1f}" width="{step - 1:.1f}" height="{height:.1f}"/>'
-        for i, height in enumerate((counts / tallest * HEIGHT).tolist())
-        if height
+def histogram(values: Sequence[float], title: str, bins: int = 24, bounds: tuple[float, float] | None = None) -> Markup:
+    """How the values are spread, with the two ends and the median written below.
+
+    Args:
+        values: finite; of none there is no plot.
+        title: what a screen reader says.
+        bins: bars.
+        bounds: the ends of the axis; None for the smallest and the largest value.
+
+    Example:
+        >>> print(histogram([], "scores"))
+        <p class="none">nothing to plot</p>
+    """
+    if not values:
+        return Markup('<p class="none">nothing to plot</p>')
+    low, high = bounds or (min(values), max(values))
+    width = (high - low) or 1.0
+    counts = [0] * bins
+    for value in values:
+        counts[min(max(int((value - low) / width * bins), 0), bins - 1)] += 1
+    step, tallest = WIDTH / bins, max(counts)
+    bars = [_bar(place * step, step, HEIGHT * count / tallest) for place, count in enumerate(counts) if count]
+    median = sorted(values)[len(values) // 2]
+    at = min(max((median - low) / width, 0), 1) * WIDTH
+    said = f"{title}: {len(values)} values from {min(values):.3g} to {max(values):.3g}, median {median:.3g}"
+    return Markup(
+        f'<svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT + FOOT}" role="img" aria-label="{escape(said)}">'
+        f"<title>{escape(said)}</title>{''.join(bars)}"
+        f'<path class="axis" d="M0 {HEIGHT + 0.5}H{WIDTH}"/><path class="median" d="M{at:.1f} 0V{HEIGHT}"/>'
+        f'<text x="0" y="{HEIGHT + 13}">{low:.3g}</text>'
+        f'<text x="{WIDTH}" y="{HEIGHT + 13}" text-anchor="end">{high:.3g}</text></svg>'
     )
-    told = Markup("{}: {:.3g} to {:.3g}, median {:.3g}").format(title, low, high, float(values.median()))
-    return Markup(
-        '<svg class="histogram" viewBox="0 0 {w} {full}" width="{w}" height="{full}" role="img" aria-label="{told}">'
-        '<title>{told}</title>{bars}<text y="{full}">{low}</text>'
-        '<text x="{w}" y="{full}" text-anchor="end">{high}</text></svg>'
-    ).format(w=WIDTH, full=HEIGHT + 13, told=told, bars=Markup(bars), low=_short(low), high=_short(high))
 
 
-def _short(value: float) -> str:
-    return f"{value:.3g}".replace("-", "−")
-
-
-def signed_bar(value: float, largest: float) -> Markup:
-    """A bar from the middle, to the right for positive and to the left for negative numbers."""
-    share = 50 * min(abs(value) / largest, 1) if largest else 0
-    start = 50 if value >= 0 else 50 - share
-    return Markup(
-        '<svg class="signed {sign}" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">'
-        '<rect x="{x}" y="0" width="{w}" height="10"/><line x1="50" x2="50" y1="0" y2="10"/></svg>'
-    ).format(sign="for" if value >= 0 else "against", x=f"{start:.1f}", w=f"{share:.1f}")
+def _bar(x: float, width: float, height: float) -> str:
+    height = max(height, 1)
+    return f'<rect x="{x + 0.5:.1f}" y="{HEIGHT - height:.1f}" width="{width - 1:.1f}" height="{height:.1f}"/>'

@@ -1,49 +1,54 @@
-"""Small copies of images, in files whose names owe nothing to the images' keys."""
+"""Pictures of the atlas as files: small, and named after their content."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import io
+from collections.abc import Sequence
+from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image
 from tqdm import tqdm
 
+from lwta.dissection.atlas.files import replace_file
 from lwta.dissection.probe import Probe
 
-SIDE = 128  # pixels of the longer side; images below it stay as they are
-MANY = 200  # thumbnails from which on a bar is shown
+THUMBNAIL = 128  # pixels of the longer side; images below it stay as they are
+MANY = 200
 
 
-class Thumbnail(NamedTuple):
-    """A file of the atlas."""
+class Picture(NamedTuple):
+    """An image file of the atlas."""
 
     file: str
-    """Relative to the folder of the atlas."""
-    small: bool
-    """Whether it has too few pixels to be smoothed."""
+    """Relative to the atlas."""
+    width: int
+    height: int
+
+    @property
+    def small(self) -> bool:
+        """Whether its pixels are to be seen as they are."""
+        return max(self.width, self.height) < THUMBNAIL // 2
 
 
-def write_thumbnails(probe: Probe, keys: Collection[str], folder: Path, progress: bool) -> dict[str, Thumbnail]:
-    """Those of the images that can be read again, by key, in ``folder/images``."""
-    (folder / "images").mkdir(parents=True, exist_ok=True)
-    wanted = sorted(keys)
-    number = {key: i for i, key in enumerate(wanted)}
-    written = {}
-    images = probe.images(wanted)
-    for key, image in tqdm(
-        images, total=len(wanted), desc="thumbnails", unit=" images", disable=not progress or len(wanted) < MANY
-    ):
-        written[key] = write_thumbnail(image, folder, f"images/{number[key]:05d}")
-    return written
+def write_picture(image: Image.Image, folder: Path, longer_side: int = THUMBNAIL) -> Picture:
+    """Write ``folder/images/CONTENT.png`` or, of an image that had to be made smaller, ``.jpg``."""
+    image, form, suffix = image.convert("RGB"), "PNG", "png"
+    if max(image.size) > longer_side:
+        image.thumbnail((longer_side, longer_side), Image.Resampling.LANCZOS)
+        form, suffix = "JPEG", "jpg"
+    elif max(image.size) > THUMBNAIL // 2:
+        form, suffix = "JPEG", "jpg"
+    buffer = io.BytesIO()
+    image.save(buffer, form, quality=85)
+    file = f"images/{blake2b(buffer.getvalue(), digest_size=8).hexdigest()}.{suffix}"
+    replace_file(folder / file, buffer.getvalue())
+    return Picture(file, *image.size)
 
 
-def write_thumbnail(image: Image.Image, folder: Path, stem: str, side: int = SIDE) -> Thumbnail:
-    """One file: PNG for an image that fits as it is, else a JPEG of ``side`` pixels on the longer side."""
-    if max(image.size) <= side:
-        image.save(folder / f"{stem}.png")
-        return Thumbnail(f"{stem}.png", max(image.size) <= side // 2)
-    image = image.convert("RGB")
-    image.thumbnail((side, side), Image.Resampling.LANCZOS)
-    image.save(folder / f"{stem}.jpg", quality=82)
-    return Thumbnail(f"{stem}.jpg", False)
+def write_thumbnails(probe: Probe, keys: Sequence[str], folder: Path, *, progress: bool = True) -> dict[str, Picture]:
+    """By key, thumbnails of the images that can be read again."""
+    hidden = not progress or len(keys) <= MANY
+    bar = tqdm(probe.images(keys), total=len(keys), desc="thumbnails", unit=" images", disable=hidden)
+    return {key: write_picture(image, folder) for key, image in bar}

@@ -6,15 +6,13 @@ Needs no download and no GPU: the digits come with scikit-learn, the words from 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from PIL import Image
 
 from lwta import average_logits
 from lwta.cli import digits
-from lwta.dissection import ClipEncoder, Concepts, Dissection, Explained, dissect
+from lwta.dissection import ClipEncoder, Concepts, Explained, dissect
 
 LAYERS = ("maps2", "hidden", "output")
 
@@ -59,25 +57,19 @@ def run(arguments: argparse.Namespace) -> int:
     named = sum(row.concept == digits.NAMES[row.neuron] for row in dissection.labels("output"))
     print(f"   Output neurons named after their digit: {named} of 10.\n")
 
-    key, image = probe[-1]
-    print(f"3. Explaining one image, {key}:")
-    print(dissection.explain(image, class_names=digits.NAMES))
+    explained = [
+        Explained(key, image, dissection.explain(image, class_names=digits.NAMES, versus=versus, draws=6))
+        for (key, image), versus in zip((probe[place] for place in (-1, -2, -9)), (None, None, "one"), strict=True)
+    ]
+    print(f"3. Explaining one image, {explained[0].key}:")
+    print(explained[0].explanation)
 
     arguments.out.mkdir(parents=True, exist_ok=True)
     table = arguments.out / "neurons.csv"
     dissection.to_csv(table)
-    page = dissection.to_report(arguments.out, title="Handwritten digits", explained=_explained(dissection, probe))
-    print(f"\nEvery neuron as a table: {table}\nEvery neuron with its images: {page}  (open it in a browser)")
+    page = dissection.to_report(arguments.out, title="A network that reads digits", explained=explained)
+    print(f"\nEvery neuron as a table: {table}\nThe atlas of neurons and images: {page}  (open it in a browser)")
     return 0
-
-
-def _explained(dissection: Dissection, probe: Sequence[tuple[str, Image.Image]]) -> list[Explained]:
-    """Three of the last digits, one of them compared with another class."""
-    asked: list[tuple[int, str | None]] = [(-1, None), (-40, None), (-75, "one")]
-    return [
-        Explained(key, image, dissection.explain(image, class_names=digits.NAMES, versus=versus, draws=6))
-        for (key, image), versus in ((probe[place], versus) for place, versus in asked)
-    ]
 
 
 def _keyed(part: digits.Digits) -> zip[tuple[str, torch.Tensor]]:

@@ -15,6 +15,9 @@ import lwta
 from lwta import dissection
 
 MODULES = [
+    "atlas.atlas",
+    "atlas.files",
+    "atlas.plots",
     "concepts",
     "dissect",
     "embeddings",

@@ -196,9 +196,12 @@ def test_ctrl_c_says_how_to_go_on(here: Path) -> None:
 
 @pytest.mark.slow
 def test_torchrun(here: Path) -> None:
+    # another number of threads rounds products of matrices in another order; torchrun would set it to one
     assert main([*TYPICAL, "--out", "alone.csv"]) == 0
     processes = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "lwta"]
-    process = started(*processes, *TYPICAL, "--store", "store", "--out", "together.csv")
+    process = started(
+        *processes, *TYPICAL, "--store", "store", "--out", "together.csv", OMP_NUM_THREADS=str(torch.get_num_threads())
+    )
     printed, said = process.communicate(timeout=170)
     assert process.returncode == 0, said
     assert printed.count("Every neuron as a table") == 1

@@ -1,137 +1,98 @@
-// Search, sorting and filters. The pages can be read without; what needs this script is shown by it.
 "use strict";
-document.documentElement.classList.add("scripted");
+// Without this file everything is there but searching, sorting and filtering.
+document.documentElement.classList.add("script");
 
-const MOST = 200; // neurons listed on the overview
-const search = document.getElementById("search");
-const count = document.getElementById("count");
-const blocks = document.getElementById("blocks");
+const byId = (id) => document.getElementById(id);
+const several = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
 
-function words(text) {
-  return text.toLowerCase().split(/\s+/).filter(Boolean);
-}
+function layerPage(cards) {
+  const all = [...cards.querySelectorAll(".card")];
+  const words = all.map((card) => card.dataset.q + "\n#" + card.dataset.n);
+  const blocks = [...cards.children];
+  const grouped = blocks[0].matches(".block");
+  const layout = cards.className;
+  const [search, sort, filter] = ["search", "sort", "filter"].map(byId);
 
-function typed(handler) {
-  let waiting;
-  search.addEventListener("input", () => {
-    clearTimeout(waiting);
-    waiting = setTimeout(handler, 60);
-  });
-}
-
-// The layer's page: cards in blocks, or, once sorted, all in one list.
-function layerPage() {
-  const sort = document.getElementById("sort");
-  const filter = document.getElementById("filter");
-  const cards = Array.from(document.querySelectorAll(".neuron"), (card) => ({
-    element: card,
-    home: card.parentElement,
-    dead: card.classList.contains("dead"),
-    label: card.querySelector(".concept").textContent.toLowerCase(),
-    number: card.id.slice("neuron-".length),
-  }));
-  const sections = Array.from(blocks.children);
-  const flat = document.createElement("ol");
-  flat.className = "neurons";
-  const competing = blocks.classList.contains("competing");
-
-  function value(card) {
-    const data = card.element.dataset[sort.value];
-    return data === "" ? -Infinity : Number(data);
+  function show() {
+    const text = search.value.trim().toLowerCase();
+    let count = 0;
+    all.forEach((card, place) => {
+      const dead = card.classList.contains("dead");
+      const fits = filter.value === "all" || (filter.value === "dead") === dead;
+      card.hidden = !(fits && words[place].includes(text));
+      count += !card.hidden;
+    });
+    if (grouped && sort.value === "n") {
+      blocks.forEach((block) => { block.hidden = !block.querySelector(".card:not([hidden])"); });
+    }
+    byId("count").textContent = several(count, "neuron");
   }
 
   function arrange() {
-    if (!sort.value) {
-      cards.forEach((card) => card.home.append(card.element));
-      blocks.replaceChildren(...sections);
+    const by = sort.value;
+    if (grouped && by === "n") {
+      const size = all.length / blocks.length;
+      cards.className = layout;
+      blocks.forEach((block, b) => block.querySelector(".row").append(...all.slice(b * size, (b + 1) * size)));
+      cards.replaceChildren(...blocks);
     } else {
-      const byConcept = (a, b) => a.dead - b.dead || a.label.localeCompare(b.label);
-      const sorted = cards.slice().sort(sort.value === "concept" ? byConcept : (a, b) => value(b) - value(a));
-      flat.replaceChildren(...sorted.map((card) => card.element));
-      blocks.replaceChildren(flat);
+      const value = (card) => (by === "n" ? -card.dataset.n : Number(card.dataset[by]));
+      const order = by === "q"
+        ? (a, b) => (a.dataset.q || "\uffff").localeCompare(b.dataset.q || "\uffff")
+        : (a, b) => value(b) - value(a);
+      cards.className = "flat";
+      cards.replaceChildren(...[...all].sort((a, b) => order(a, b) || a.dataset.n - b.dataset.n));
     }
-    blocks.classList.toggle("competing", competing && !sort.value);
+    show();
   }
 
-  function show() {
-    const wanted = words(search.value);
-    let shown = 0;
-    for (const card of cards) {
-      const fits = wanted.every((word) => card.label.includes(word) || card.number === word);
-      const kept = !filter.value || (filter.value === "dead") === card.dead;
-      card.element.hidden = !(fits && kept);
-      shown += fits && kept;
-    }
-    for (const section of sections) section.hidden = !section.querySelector(".neuron:not([hidden])");
-    count.textContent = shown === cards.length ? `${shown} neurons` : `${shown} of ${cards.length} neurons`;
+  function openLinked() {
+    const card = all.find((one) => "#" + one.id === location.hash);
+    if (!card) return;
+    if (card.hidden) { search.value = ""; filter.value = "all"; show(); }
+    card.open = true;
+    card.scrollIntoView({ block: "start" });
+    card.querySelector("summary").focus({ preventScroll: true });
   }
 
-  // A link to a card opens it, whatever the search hides.
-  function target() {
-    const card = document.getElementById(location.hash.slice(1));
-    if (!card || !card.classList.contains("neuron")) return;
-    if (card.hidden) {
-      search.value = filter.value = "";
-      show();
-    }
-    const details = card.querySelector("details");
-    if (details) details.open = true;
-    card.scrollIntoView({ block: "center" });
-  }
-
-  typed(show);
+  search.addEventListener("input", show);
   filter.addEventListener("change", show);
-  sort.addEventListener("change", () => { arrange(); show(); });
-  window.addEventListener("hashchange", target);
-  target();
+  sort.addEventListener("change", arrange);
+  addEventListener("hashchange", openLinked);
+  if (search.value || filter.value !== "all" || sort.value !== "n") arrange(); // what the browser kept of a former visit
+  openLinked();
 }
 
-// The overview: every neuron of every layer whose label has the words, then those that have them among their runners-up.
-function overview() {
-  const found = document.getElementById("found");
-  const neurons = window.atlas.neurons.map(([layer, neuron, label, others]) => ({
-    layer, neuron, label, others,
-  }));
-
-  function item([one, other]) {
-    const [name, file] = window.atlas.layers[one.layer];
-    const entry = document.createElement("li");
-    const link = document.createElement("a");
-    link.href = `${file}#neuron-${one.neuron}`;
-    link.textContent = one.label;
-    const where = document.createElement("span");
-    where.className = "facts";
-    where.textContent = `${name}, neuron ${one.neuron}${other ? `, then ${other}` : ""}`;
-    entry.append(link, where);
-    return entry;
+function overview(input) {
+  const LIMIT = 50;
+  const words = CONCEPTS.map(([concept]) => concept.toLowerCase());
+  function entry([concept, page, layer, neuron, score]) {
+    const item = document.createElement("li"), link = document.createElement("a"), place = document.createElement("span");
+    link.href = `${page}#neuron-${neuron}`;
+    link.textContent = concept;
+    place.textContent = `${layer} #${neuron}, ${score}`;
+    place.className = "soft number";
+    item.append(link, place);
+    return item;
   }
-
   function show() {
-    const wanted = words(search.value);
-    const fits = (text) => wanted.every((word) => text.toLowerCase().includes(word));
-    const labels = wanted.length ? neurons.filter((one) => fits(one.label)) : [];
-    const rest = wanted.length ? neurons.filter((one) => !fits(one.label)) : [];
-    const others = rest.map((one) => [one, one.others.find(fits)]).filter(([, other]) => other);
-    const matches = [...labels.map((one) => [one, ""]), ...others];
-    found.replaceChildren(...matches.slice(0, MOST).map(item));
-    found.hidden = !matches.length;
-    const more = matches.length > MOST ? `, the first ${MOST} shown` : "";
-    count.textContent = wanted.length ? `${matches.length} neurons${more}` : "";
+    const text = input.value.trim().toLowerCase();
+    const found = text ? CONCEPTS.filter((_, place) => words[place].includes(text)) : [];
+    const more = found.length > LIMIT ? `, the first ${LIMIT} of them` : "";
+    byId("found").textContent = text ? several(found.length, "neuron") + more : "";
+    byId("results").replaceChildren(...found.slice(0, LIMIT).map(entry));
   }
-
-  typed(show);
+  input.addEventListener("input", show);
   show();
 }
 
-if (blocks) layerPage();
-else if (search) overview();
-
 document.addEventListener("keydown", (event) => {
-  if (event.key === "/" && search && document.activeElement !== search) {
-    event.preventDefault();
-    search.focus();
-  } else if (event.key === "Escape" && document.activeElement === search) {
-    search.value = "";
-    search.dispatchEvent(new Event("input"));
-  }
+  const input = byId("search") || byId("everywhere");
+  if (event.key === "/" && input && !event.target.matches("input, select")) { event.preventDefault(); input.focus(); }
+  if (event.key === "Escape") document.querySelectorAll(".menu[open]").forEach((menu) => { menu.open = false; });
 });
+document.addEventListener("click", (event) => {
+  document.querySelectorAll(".menu[open]").forEach((menu) => { menu.open = menu.contains(event.target); });
+});
+if (byId("cards") && byId("cards").children.length) layerPage(byId("cards"));
+if (byId("everywhere")) overview(byId("everywhere"));

@@ -1,0 +1,138 @@
+"""What the pages say of a layer and of each of its neurons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import isnan, log
+
+import torch
+from torch import Tensor
+
+from lwta.dissection.recording import Recording
+from lwta.dissection.result import Dissection, Label
+from lwta.dissection.scoring.neurons import neuron_scores
+
+RUNNER_UPS = 4
+
+
+@dataclass(frozen=True)
+class Card:
+    """A neuron."""
+
+    label: Label
+    share: float | None
+    """Of all images and positions, how much it won; None without competition."""
+    monosemanticity: float | None
+    classes: list[tuple[str, float]]
+    """Of the images that it won, or that excite it most, and their share."""
+    images: list[tuple[str, float]]
+    """Key and activation."""
+
+    @property
+    def words(self) -> str:
+        """What a search looks through."""
+        concepts = [self.label.concept, *(concept for concept, _ in self.label.runner_ups)]
+        return "\n".join(concept for concept in concepts if concept is not None).lower()
+
+
+@dataclass(frozen=True)
+class LayerCards:
+    """A layer."""
+
+    name: str
+    number: int
+    """From 1 on."""
+    cards: list[Card]
+    competitors: int | None
+    active: float
+    """Mean share of units other than 0."""
+    balance: list[float]
+    """Of each block, the entropy of who wins over log U: 1 if all win alike. Empty without competition."""
+
+    @property
+    def page(self) -> str:
+        """File of its page."""
+        return f"layer-{self.number:02d}.html"
+
+    @cached_property
+    def labelled(self) -> list[Card]:
+        """Neurons with a concept."""
+        return [card for card in self.cards if card.label.concept is not None]
+
+    @property
+    def dead(self) -> int:
+        """Neurons that never answered."""
+        return len(self.cards) - len(self.labelled)
+
+    @cached_property
+    def blocks(self) -> list[list[Card]]:
+        """Competitors together; without competition one block of all."""
+        size = self.competitors or len(self.cards)
+        return [self.cards[start : start + size] for start in range(0, len(self.cards), size)]
+
+    @cached_property
+    def scores(self) -> list[float]:
+        """Of the labelled neurons."""
+        return [card.label.score for card in self.labelled]
+
+    @cached_property
+    def monosemanticities(self) -> list[float]:
+        """Those that are defined."""
+        return [card.monosemanticity for card in self.cards if card.monosemanticity is not None]
+
+    @cached_property
+    def concepts(self) -> dict[str, int]:
+        """How many neurons each concept names, the most frequent first."""
+        counts: dict[str, int] = {}
+        for card in self.labelled:
+            counts[str(card.label.concept)] = counts.get(str(card.label.concept), 0) + 1
+        return dict(sorted(counts.items(), key=lambda one: (-one[1], one[0])))
+
+    def figures(self) -> dict[str, object]:
+        """For JSON."""
+        mean = sum(self.monosemanticities) / len(self.monosemanticities) if self.monosemanticities else None
+        return {
+            "layer": self.name,
+            "page": self.page,
+            "neurons": len(self.cards),
+            "competitors": self.competitors,
+            "active_share": self.active,
+            "labelled": len(self.labelled) / len(self.cards),
+            "dead": self.dead,
+            "distinct_concepts": len(self.concepts),
+            "monosemanticity": mean,
+        }
+
+
+def gather(dissection: Dissection, layer: str, number: int, top: int) -> LayerCards:
+    """Everything of one layer."""
+    recording = dissection.recording
+    shares, known = recording.win_shares(layer), neuron_scores(recording, layer)
+    images = recording.top_images(layer, top)
+    cards = []
+    for label in dissection.labels(layer, runner_ups=RUNNER_UPS):
+        purity = float(known.monosemanticity[label.neuron])
+        share = None if shares is None else float(shares[label.neuron])
+        classes = known.classes[label.neuron]
+        cards.append(Card(label, share, None if isnan(purity) else purity, classes, images[label.neuron]))
+    competitors = recording.competitors(layer)
+    balance = [] if shares is None or not competitors else _balance(shares.view(-1, competitors))
+    return LayerCards(layer, number, cards, competitors, _active(recording, layer), balance)
+
+
+def _balance(shares: Tensor) -> list[float]:
+    """Entropy of each row, between 0 and 1."""
+    if shares.shape[1] == 1:
+        return []
+    law = shares / shares.sum(1, keepdim=True)
+    return (-torch.special.xlogy(law, law).sum(1) / log(shares.shape[1])).clamp(0, 1).tolist()
+
+
+def _active(recording: Recording, layer: str) -> float:
+    """Of a competition 1/U; else the share of outputs other than 0."""
+    competitors = recording.competitors(layer)
+    if competitors is not None:
+        return 1 / competitors
+    parts = [shard.activations.dense(absent=0.0) for shard in recording.shards(layer)]
+    return sum(int((part != 0).sum()) for part in parts) / sum(part.numel() for part in parts)
