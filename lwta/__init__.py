@@ -1,5 +1,7 @@
 """Vision networks that can be read: competition instead of activation functions, and words for every neuron."""
 
+from typing import TYPE_CHECKING, Any
+
 from lwta import functional
 from lwta.calibration import calibrate
 from lwta.checkpoint import load_checkpoint
@@ -12,6 +14,9 @@ from lwta.saving import load_model, save_model
 from lwta.schedule import TemperatureSchedule
 from lwta.usage import Usage, usage
 from lwta.winners import Winners
+
+if TYPE_CHECKING:
+    from lwta.training import train
 
 __version__ = "0.1.0"
 
@@ -38,5 +43,15 @@ __all__ = [
     "save_model",
     "set_eval_mode",
     "set_temperature",
+    "train",
     "usage",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`lwta.train`, which loads timm's optimisers and data, when it is first asked for."""
+    if name == "train":
+        from lwta.training import train
+
+        return train
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""The examples of the README run as they stand, on stand-ins for what a reader brings along."""
+"""The examples of the README and the tutorial run as they stand, on stand-ins for what a reader brings along."""
 
 import re
 from pathlib import Path
@@ -27,6 +27,22 @@ def test_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert Path("neurons.csv").read_text().startswith("layer,neuron,concept,score,wins")
     assert Path("report/index.html").exists()
     assert "blocks.11.mlp.act" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_tutorial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("sklearn")
+    monkeypatch.chdir(tmp_path)
+    text = (README.parent / "docs" / "tutorial.md").read_text(encoding="utf-8")
+    names: dict[str, Any] = {"__name__": "tutorial"}
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(block, names)
+    assert names["result"].evaluations["average"].top1 > 0.9
+    digits = [label.concept for label in names["dissection"].labels("output")]
+    assert sum(map(str.__eq__, digits, names["names"])) >= 9
+    assert "Why " in capsys.readouterr().out
+    assert Path("atlas/image-01.html").exists()
+    assert Path("where.png").exists()
 
 
 def test_figures_are_those_recorded() -> None:
