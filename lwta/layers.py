@@ -12,7 +12,7 @@ from torch.utils.hooks import RemovableHandle
 
 from lwta import functional
 from lwta.checks import check_competitors, check_eval_mode, check_temperature, check_width
-from lwta.winners import Winners
+from lwta.winners import Winners, dense_as
 
 EvalMode = Literal["sample", "argmax"]
 
@@ -68,7 +68,10 @@ class Competition(nn.Module):
         if self.track_kl:
             self.kl = functional.kl_to_uniform(h, self.competitors, dim=self.dim)
         if self._winners_hooks:
-            self.announce(functional.winners(h, self.competitors, mode=mode, dim=self.dim, seed=seed))
+            winners = functional.winners(h, self.competitors, mode=mode, dim=self.dim, seed=seed)
+            self.announce(winners)
+            if h.is_cpu and not (h.requires_grad and torch.is_grad_enabled()):  # else backward needs the relaxation
+                return dense_as(h, winners, self.dim)
         return functional.lwta(h, self.competitors, mode=mode, temperature=self.temperature, dim=self.dim, seed=seed)
 
     def _compete_fused(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

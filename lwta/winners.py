@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lwta.checks import check_blocks
 from lwta.kernels import index_dtype
 
 
@@ -71,3 +72,24 @@ class Winners(NamedTuple):
             raise ValueError(f"indices must have shape {expected}, one per block, got {tuple(indices.shape)}")
         values = blocks.gather(-1, indices.to(torch.int64).unsqueeze(-1)).squeeze(-1)
         return cls(values, indices.to(index_dtype(competitors)), competitors)
+
+
+def dense_as(h: Tensor, winners: Winners, dim: int | None) -> Tensor:
+    """What `lwta.functional.lwta` gives for the responses ``h``, from their winners, without a second competition.
+
+    The same values in the same memory layout: NaN throughout a block that has one, and channels last where ``h`` has
+    them so. No gradient passes to the losers.
+
+    Args:
+        h: responses.
+        winners: of ``h``.
+        dim: axis that competed, as in `lwta.functional.lwta`.
+    """
+    dim = check_blocks(h, winners.competitors, dim)
+    parts = winners.values, winners.indices.to(torch.int64), winners.values.where(winners.values.isnan(), 0.0)
+    units_last = h.movedim(dim, -1).is_contiguous()
+    axis = h.ndim - 1 if units_last else dim
+    values, indices, losers = (part.movedim(-1, axis).unsqueeze(axis + 1) for part in parts)
+    blocks = losers.expand(*losers.shape[: axis + 1], winners.competitors, *losers.shape[axis + 2 :])
+    dense = blocks.scatter(axis + 1, indices, values).flatten(axis, axis + 1)
+    return dense.movedim(-1, dim) if units_last else dense

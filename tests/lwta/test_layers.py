@@ -10,7 +10,7 @@ import torch
 from timm.layers import Mlp
 from torch import nn
 
-from lwta import LWTA, Competition, LWTAConv2d, LWTALinear, LWTAMlp, Winners
+from lwta import LWTA, Competition, LWTAConv2d, LWTALinear, LWTAMlp, Winners, functional
 
 
 def _active_share(y: torch.Tensor) -> float:
@@ -113,6 +113,50 @@ def test_hook_does_not_change_the_draw() -> None:
     layer.register_winners_hook(lambda *_: None)
     torch.manual_seed(3)
     assert torch.equal(layer(x), plain)
+
+
+LAYOUTS = {
+    "rows": lambda x: x[:, :, 0, 0].contiguous(),
+    "tokens": lambda x: x.flatten(2).transpose(1, 2).contiguous(),
+    "NCHW": lambda x: x,
+    "channels_last": lambda x: x.contiguous(memory_format=torch.channels_last),
+    "strided": lambda x: x[..., ::2, 1:],
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("mode", ["sample", "argmax"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("competitors", [2, 3, 12])
+def test_watched_layers_compete_once_and_give_the_same(
+    layout: str, mode: str, dtype: torch.dtype, competitors: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = LAYOUTS[layout](torch.randn(3, 24, 6, 5).to(dtype))
+    x[0, 0] = torch.nan
+    x[(1,) * x.ndim] = torch.inf
+    layer = LWTA(competitors, eval_mode=mode).eval()  # type: ignore[arg-type]
+    torch.manual_seed(3)
+    plain = layer(x)
+    layer.register_winners_hook(lambda *_: None)
+    monkeypatch.setattr(functional, "lwta", lambda *_, **__: pytest.fail("a second competition"))
+    torch.manual_seed(3)
+    watched = layer(x)
+    assert torch.equal(watched.nan_to_num(7), plain.nan_to_num(7))
+    assert torch.equal(watched.isnan(), plain.isnan())
+    assert (watched.dtype, watched.stride()) == (plain.dtype, plain.stride())
+
+
+@pytest.mark.parametrize("mode", ["sample", "argmax"])
+def test_gradients_of_watched_layers_are_straight_through(mode: str) -> None:
+    layer, x = LWTA(4, eval_mode=mode).eval(), torch.randn(2, 8, 3, 3, requires_grad=True)  # type: ignore[arg-type]
+    gradients = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        (gradient,) = torch.autograd.grad(layer(x).square().sum(), x)
+        gradients.append(gradient)
+        layer.register_winners_hook(lambda *_: None)
+    assert torch.equal(*gradients)
+    assert (gradients[0] != 0).all()  # the losers learn too
 
 
 def test_copies_and_pickles_after_a_forward() -> None:
