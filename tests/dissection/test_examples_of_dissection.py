@@ -15,11 +15,17 @@ import lwta
 from lwta import dissection
 
 MODULES = [
+    "audit",
     "concepts",
     "dissect",
     "embeddings",
     "probe.base",
     "probe.opening",
+    "scoring.identification",
+    "scoring.layers",
+    "scoring.part",
+    "scoring.prediction",
+    "scoring.scores",
     "similarity",
     "similarity.cos",
     "similarity.cos_cubed",
