@@ -6,9 +6,17 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from lwta.cli import demo, dissect, doctor, relabel, train
+from lwta.cli import demo, dissect, doctor, evaluate, relabel, search, train
 
-_COMMANDS = {"demo": demo, "train": train, "dissect": dissect, "relabel": relabel, "doctor": doctor}
+_COMMANDS = {
+    "demo": demo,
+    "train": train,
+    "dissect": dissect,
+    "relabel": relabel,
+    "search": search,
+    "evaluate": evaluate,
+    "doctor": doctor,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

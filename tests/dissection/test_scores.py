@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from fakes import images
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from stores import World
@@ -75,6 +75,7 @@ def test_active_share(competitors: int | None) -> None:
     assert share == pytest.approx(float(answered.double().mean()))
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(-1, 4), max_size=12))
 def test_redundancy_is_of_those_that_are_not_alone(labels: list[int]) -> None:
     named = [label for label in labels if label >= 0]

@@ -122,7 +122,7 @@ def test_one_image_predicts_nothing() -> None:
     assert aucs.isnan().all()
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=30))
 def test_the_interval_is_that_of_a_mean(values: list[float]) -> None:
     mean, low, high = confidence(torch.tensor([*values, float("nan")], dtype=torch.float64))
