@@ -34,6 +34,7 @@ setup(
     ],
     extras_require={
         "demo": ["scikit-learn"],
+        "scores": ["sentence-transformers"],
         "test": ["pytest", "pytest-benchmark", "hypothesis", "ruff", "mypy", "scikit-learn"],
     },
     entry_points={"console_scripts": ["lwta = lwta.cli:main"]},

@@ -24,7 +24,10 @@ from lwta.dissection.table import Column, text_table
 from lwta.dissection.words import did_you_mean
 
 if TYPE_CHECKING:
+    from lwta.dissection.audit import Audit
     from lwta.dissection.explaining import Explained, Explanation
+    from lwta.dissection.scoring.scores import Scores
+    from lwta.dissection.search import Found
 
 
 class Label(NamedTuple):
@@ -184,6 +187,69 @@ class Dissection:
         from lwta.dissection.atlas import write_atlas
 
         return write_atlas(self, folder, title=title, top=top, explained=explained, progress=progress)
+
+    def scores(
+        self,
+        class_names: Sequence[str] | None = None,
+        output_layer: str | None = None,
+        held_out: float = 0.3,
+        similarity: str | Callable[[], Similarity] | None = None,
+    ) -> Scores:
+        """How readable every layer is, and how well the output neurons are identified.
+
+        To check the labels, the neurons are named once more by a part of the images, and it is tried on the others
+        whether the concepts say which of them excite the neurons. An image belongs to the others by a hash of its key,
+        so that networks are checked on the same images. All other figures are of the dissection as it is.
+
+        Args:
+            class_names: of the output neurons, in their order; None takes those that a network of `lwta.create_model`
+                carries, if it does.
+            output_layer: the layer they belong to; None is the last one without competition of as many neurons.
+            held_out: share of the images on which the labels are checked, in [0, 1); 0 checks nothing.
+            similarity: by which the neurons are named for this; None is the one of that name with its default
+                parameters, so give your own if you have changed any.
+
+        Raises:
+            ValueError: ``held_out`` is out of range, ``output_layer`` was not dissected, is given without names or has
+                another number of neurons, or the similarity is not one of the library's and must be given.
+        """
+        from lwta.dissection.scoring.scores import score
+
+        return score(self, class_names, output_layer, held_out, similarity)
+
+    def search(
+        self,
+        text: str,
+        n: int = 10,
+        layers: Sequence[str] | None = None,
+        similarity: str | Callable[[], Similarity] | None = None,
+    ) -> list[Found]:
+        """The neurons that are most similar to any text, best first; equal ones in the order of layers and neurons.
+
+        The text is scored as one concept beside those of the dissection, by the images that excite the neurons: so
+        neurons are found that carry another label, and no label has to resemble the text. A text that is a concept, but
+        for case, underscores and hyphens, is answered at once; another takes a pass over the recording. Scores of
+        different layers are comparable as far as the similarity makes them so: sums over a neuron's images are.
+
+        Args:
+            text: a word or phrase that CLIP can encode; with precomputed embeddings, one of which there is one.
+            n: how many neurons at most. Those that never answered are not found.
+            layers: some of `layers`; None for all.
+            similarity: as in `scores`.
+
+        Raises:
+            ValueError: ``n`` is below 1, a layer was not dissected, or the text cannot be encoded; concepts close to it
+                are named.
+        """
+        from lwta.dissection.search import search
+
+        return search(self, text, n, layers, similarity)
+
+    def audit(self) -> Audit:
+        """Concepts that several layers share, concepts that no neuron carries, blocks that divide one concept."""
+        from lwta.dissection.audit import audit
+
+        return audit(self)
 
     def table(self, layer: str, rows: int | None = 20) -> str:
         """The labels of a layer for the terminal, of the first ``rows`` neurons or of all (None)."""

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from lwta.cli import demo, dissect, doctor, relabel, report, train
+from lwta.cli import demo, dissect, doctor, evaluate, relabel, report, search, train
 
 _COMMANDS = {
     "demo": demo,
@@ -14,6 +14,8 @@ _COMMANDS = {
     "dissect": dissect,
     "relabel": relabel,
     "report": report,
+    "search": search,
+    "evaluate": evaluate,
     "doctor": doctor,
 }
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
+from typing import Any
 
 from lwta.dissection import SIMILARITIES, ClipEncoder, Concepts, Dissection, Embeddings, open_store
 from lwta.dissection.encoder import Encoder
@@ -42,6 +44,20 @@ def add_outputs(parser: argparse.ArgumentParser) -> None:
     """Options that `write` reads."""
     parser.add_argument("--out", type=Path, metavar="CSV", help="file for the labels, a neuron a line")
     parser.add_argument("--report", type=Path, metavar="FOLDER", help="folder for a page with every neuron")
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """The option ``--json``; `write_json` writes there."""
+    parser.add_argument("--json", metavar="FILE", help="write the findings there; - for standard output alone")
+
+
+def write_json(findings: Any, file: str) -> None:
+    """Print the findings as JSON, or write them to a file as UTF-8."""
+    text = json.dumps(findings, indent=2, ensure_ascii=False)
+    if file == "-":
+        print(text)
+    else:
+        Path(file).write_text(text + "\n", encoding="utf-8")
 
 
 def open_clip(name: str) -> Encoder:

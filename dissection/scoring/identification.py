@@ -1,0 +1,127 @@
+"""Are output neurons named as what they are known to stand for?"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lwta.dissection.concepts import Concepts
+from lwta.dissection.encoder import Encoder
+from lwta.dissection.result import Dissection
+
+MPNET = "sentence-transformers/all-mpnet-base-v2"
+
+
+class Identification(NamedTuple):
+    """Of the D output neurons of a network, whose names are known."""
+
+    layer: str
+    neurons: int
+    """D."""
+    nameable: int
+    """Neurons whose true name is among the concepts; the others cannot be identified."""
+    top1: float
+    """Share of all neurons whose label is their true name, but for case, underscores, hyphens and blanks."""
+    top5: float
+    """Share of all neurons with the true name among the label and the four runners-up."""
+    pairs: int
+    """Neurons with a label, of which CLIP has embeddings of label and true name: what ``clip_cosine`` is a mean of."""
+    clip_cosine: float
+    """Mean cosine of the text embeddings of a neuron's label and its true name, by the CLIP of the dissection."""
+    mpnet_cosine: float
+    """The same by all-mpnet-base-v2, over all neurons with a label; NaN where sentence-transformers or its weights are
+    not there."""
+
+
+def identify(dissection: Dissection, layer: str, class_names: Sequence[str]) -> Identification:
+    """Compare the labels of output neurons with their true names.
+
+    Cosines are over matched pairs, a label and the name of the same neuron, as CLIP-Dissect (arXiv 2204.10965, section
+    4.1) defines them.
+
+    Args:
+        dissection: with ``layer`` among its layers.
+        layer: the output.
+        class_names: of its neurons, in their order.
+
+    Raises:
+        ValueError: the layer was not dissected, or has another number of neurons than there are names.
+    """
+    labels = dissection.labels(layer, runner_ups=4)
+    if isinstance(class_names, str) or len(class_names) != len(labels):
+        raise ValueError(
+            f"class_names must be the names of the {len(labels)} neurons of layer {layer!r}, got {len(class_names)}"
+        )
+    known = {plain(name): name for name in reversed(dissection.concepts.names)}
+    ranked = [[plain(name) for name, _ in ((label.concept, 0), *label.runner_ups) if name] for label in labels]
+    true = [plain(name) for name in class_names]
+    # a name in the spelling of the concepts, under which embeddings computed before hold it
+    pairs = [(label.concept, known.get(t, n)) for label, t, n in zip(labels, true, class_names, strict=True)]
+    named = [(label, name) for label, name in pairs if label is not None]
+    clip_cosine, embedded = _clip_cosine(dissection.clip, dissection.concepts.templates, named)
+    return Identification(
+        layer,
+        neurons=len(labels),
+        nameable=sum(name in known for name in true),
+        top1=sum(names[:1] == [name] for names, name in zip(ranked, true, strict=True)) / len(labels),
+        top5=sum(name in names for names, name in zip(ranked, true, strict=True)) / len(labels),
+        pairs=embedded,
+        clip_cosine=clip_cosine,
+        mpnet_cosine=_mpnet_cosine(named),
+    )
+
+
+def plain(name: str) -> str:
+    """A name without the differences that mean nothing.
+
+    Example:
+        >>> plain("Polar_Bear"), plain(" tree-frog ")
+        ('polar bear', 'tree frog')
+    """
+    return " ".join(name.replace("_", " ").replace("-", " ").casefold().split())
+
+
+def _clip_cosine(clip: Encoder, templates: Sequence[str], pairs: Sequence[tuple[str, str]]) -> tuple[float, int]:
+    """Mean cosine, and of how many pairs."""
+    texts = list(dict.fromkeys(text for pair in pairs for text in pair))
+    if not texts:
+        return math.nan, 0
+
+    def encode(names: list[str]) -> Tensor:
+        return Concepts(names, templates=templates).encode(clip)
+
+    try:
+        embeddings = dict(zip(texts, encode(texts), strict=True))
+    except ValueError:  # of some there is none
+        embeddings = {text: row for text in texts if (row := _or_none(encode, text)) is not None}
+    cosines = [float(embeddings[a] @ embeddings[b]) for a, b in pairs if a in embeddings and b in embeddings]
+    return (sum(cosines) / len(cosines) if cosines else math.nan), len(cosines)
+
+
+def _or_none(encode: Callable[[list[str]], Tensor], text: str) -> Tensor | None:
+    try:
+        return encode([text])[0]
+    except ValueError:
+        return None
+
+
+def _mpnet_cosine(pairs: Sequence[tuple[str, str]]) -> float:
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError:
+        return math.nan
+    if not pairs:
+        return math.nan
+    try:
+        model = SentenceTransformer(MPNET)
+    except OSError as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        warnings.warn(f"no cosines by all-mpnet-base-v2, whose weights could not be had: {reason}", stacklevel=4)
+        return math.nan
+    labels, names = (torch.as_tensor(model.encode(list(texts))).double() for texts in zip(*pairs, strict=True))
+    return float(torch.nn.functional.cosine_similarity(labels, names).mean())

@@ -1,0 +1,106 @@
+"""Figures of a layer: how much of it is used, how readable its neurons are, how true their labels."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lwta.dissection.activations import WinnerActivations
+from lwta.dissection.recording import Recording
+
+
+class LayerScores(NamedTuple):
+    """Of one layer; NaN for what is not defined."""
+
+    layer: str
+    neurons: int
+    """D."""
+    competitors: int | None
+    """U; None without competition."""
+    dead: int
+    """Neurons that won on no image or, without competition, gave 0 on all."""
+    active_share: float
+    """Share of the neurons that answer an image, mean over the images: that win at some position or, without
+    competition, whose pooled output is other than 0."""
+    winner_entropy: float
+    """How evenly the wins of a block are shared: see `winner_entropy`."""
+    labelled: float
+    """Share of the neurons that have a label."""
+    distinct_concepts: int
+    """Different concepts among the labels."""
+    redundancy: float
+    """Share of the labelled neurons whose concept another neuron of the layer carries as well; 0 if all differ."""
+    monosemanticity: float
+    """Mean over the neurons for which it is defined: see `lwta.dissection.scoring.neurons.monosemanticity`."""
+    auc: float
+    """Mean over the neurons of how well their concepts predict on held-out images what excites them; 0.5 by chance.
+    See `lwta.dissection.scoring.prediction.concept_aucs`."""
+    auc_low: float
+    """Lower end of its 95 % confidence interval over the neurons, by the normal approximation."""
+    auc_high: float
+    """Upper end."""
+
+
+def winner_entropy(recording: Recording, layer: str) -> float:
+    """How evenly competitors win: −Σ_u p_u·log p_u / log U with the shares p of a block's wins, mean over the blocks.
+
+    Wins are those of all positions of all images. 1: all U win alike; 0: one wins always. NaN without competition and
+    for U = 1, where nothing is open.
+
+    Example:
+        >>> from lwta.dissection.activations import pool_winners
+        >>> from lwta.dissection.encoding import Encoded
+        >>> from lwta.dissection.recording import MemoryRecording
+        >>> from lwta import Winners
+        >>> wins = pool_winners(Winners(torch.ones(2, 1), torch.tensor([[0], [1]]), 2), "mean")
+        >>> batch = Encoded(0, ["a", "b"], [None, None], torch.eye(2), {"act": wins}, [])
+        >>> winner_entropy(MemoryRecording([batch], [], "mean"), "act")
+        1.0
+    """
+    shares, competitors = recording.win_shares(layer), recording.competitors(layer)
+    if shares is None or competitors is None or competitors == 1:
+        return math.nan
+    blocks = shares.view(-1, competitors)
+    p = blocks / blocks.sum(1, keepdim=True)
+    return float(-torch.special.xlogy(p, p).sum(1).mean() / math.log(competitors)) + 0.0
+
+
+def active_share(recording: Recording, layer: str) -> float:
+    """Share of the neurons that answer an image, mean over the images; see `LayerScores`."""
+    answers = 0
+    for shard in recording.shards(layer):
+        found = shard.activations
+        answers += len(found.values) if isinstance(found, WinnerActivations) else int((found.values != 0).sum())
+    return answers / (len(recording.keys) * len(recording.answered(layer)))
+
+
+def label_indices(similarities: Tensor) -> Tensor:
+    """(D,) int64: of each neuron the concept of the largest similarity, the earlier of equals; −1 without a label.
+
+    Args:
+        similarities: (D, M), NaN for neurons that never answered.
+
+    Example:
+        >>> label_indices(torch.tensor([[0.1, 0.3, 0.3], [float("nan")] * 3]))
+        tensor([ 1, -1])
+    """
+    largest = similarities.amax(1, keepdim=True)
+    return torch.where(largest.isnan()[:, 0], -1, (similarities == largest).int().argmax(1))
+
+
+def redundancy(labels: Tensor) -> float:
+    """Share of the labelled neurons whose concept another one carries too; NaN if none is labelled.
+
+    Args:
+        labels: (D,) int64, concept of each neuron, −1 for none.
+
+    Example:
+        >>> redundancy(torch.tensor([4, 7, 4, 2, -1]))
+        0.5
+    """
+    labels = labels[labels >= 0]
+    counts = labels.bincount()
+    return int((counts[labels] > 1).sum()) / len(labels) if len(labels) else math.nan

@@ -1,0 +1,69 @@
+"""Score the dissection in a store: how readable every layer is, how true the labels are, how output neurons are named.
+
+Examples:
+  lwta evaluate STORE                                            # every layer
+  lwta evaluate STORE --class-names classes.txt --output-layer fc  # are output neurons named as what they are?
+  lwta evaluate LWTA_STORE --compare RELU_STORE                  # two networks in one table
+  lwta evaluate STORE --json scores.json                         # "-" prints it
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from lwta.cli.naming import add_json, add_store, open_dissection, write_json
+from lwta.dissection.scoring import Scores, compare
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `lwta evaluate`."""
+    add_store(parser)
+    parser.add_argument(
+        "--compare",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="STORE",
+        help="further stores, of a network each, with the same other options",
+    )
+    parser.add_argument(
+        "--class-names", type=Path, metavar="FILE", help="names of the output neurons in their order, one a line"
+    )
+    parser.add_argument(
+        "--output-layer", metavar="LAYER", help="theirs (the last without competition of as many neurons)"
+    )
+    parser.add_argument(
+        "--held-out", type=float, default=0.3, help="share of the images to check labels on (%(default)s)"
+    )
+    add_json(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Score; returns the exit code."""
+    names = None if arguments.class_names is None else _lines(arguments.class_names)
+    scores: dict[str, Scores] = {}
+    for store in (arguments.store, *arguments.compare):
+        one = argparse.Namespace(**{**vars(arguments), "store": store})
+        scores[_unused(store.name or str(store), scores)] = open_dissection(one).scores(
+            names, arguments.output_layer, arguments.held_out
+        )
+    several = len(scores) > 1
+    (first, *_) = scores.values()
+    if arguments.json:
+        findings = {name: found.to_dict() for name, found in scores.items()} if several else first.to_dict()
+        write_json(findings, arguments.json)
+    if arguments.json != "-":
+        print(compare(scores) if several else first)
+    return 0
+
+
+def _lines(path: Path) -> list[str]:
+    lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    return [line for line in lines if line]
+
+
+def _unused(name: str, used: dict[str, Scores]) -> str:
+    """The name, with a number behind it if it is taken."""
+    names = [name, *(f"{name} {number}" for number in range(2, len(used) + 2))]
+    return next(one for one in names if one not in used)

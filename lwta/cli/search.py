@@ -1,0 +1,56 @@
+"""Find the neurons in a store that answer to a text, or what stands out in all their labels.
+
+Examples:
+  lwta search STORE "striped fur"             # ten neurons of all layers
+  lwta search STORE dog --n 3 --layers fc     # three of one layer
+  lwta search STORE --audit                   # concepts shared by layers, carried by none, divided within a block
+  lwta search STORE dog --json -              # for another program
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from lwta.cli.naming import add_json, add_store, open_dissection, write_json
+from lwta.dissection.search import Found
+from lwta.dissection.table import Column, text_table
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `lwta search`."""
+    add_store(parser)
+    parser.add_argument("text", nargs="?", metavar="TEXT", help="a word or phrase that CLIP can encode")
+    parser.add_argument("--n", type=int, default=10, metavar="N", help="how many neurons to find (%(default)s)")
+    parser.add_argument("--audit", action="store_true", help="tell what stands out in the labels, instead of a text")
+    add_json(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Search, or audit; returns the exit code."""
+    if (arguments.text is None) != arguments.audit:
+        raise ValueError("either a TEXT or --audit must be given")
+    dissection = open_dissection(arguments)
+    if arguments.audit:
+        audit = dissection.audit()
+        findings, text = audit.to_dict(), audit.table()
+    else:
+        found = dissection.search(arguments.text, arguments.n)
+        findings, text = {"text": arguments.text, "neurons": [one._asdict() for one in found]}, _table(found)
+    if arguments.json:
+        write_json(findings, arguments.json)
+    if arguments.json != "-":
+        print(text)
+    return 0
+
+
+def _table(found: Sequence[Found]) -> str:
+    if not found:
+        return "No neuron answers: all are dead."
+    columns = [
+        Column("layer", [one.layer for one in found]),
+        Column("neuron", [str(one.neuron) for one in found], right=True),
+        Column("score", [f"{one.score:.3f}" for one in found], right=True),
+        Column("its concept", [one.concept or "–" for one in found]),
+    ]
+    return text_table(columns)
