@@ -165,9 +165,10 @@ def resnet20(U: int, placement: Placement, gain: float) -> nn.Module:
 
 
 def _every_way(model: nn.Module, test: TensorBatches, training: TensorBatches) -> Row:
-    """Accuracy sampled, averaged, under argmax, and under argmax with batch norms measured anew."""
+    """Accuracy sampled, averaged, under argmax, of expected outputs, under argmax with batch norms measured anew."""
     row: Row = {"sample": evaluate(model, test).top1, "average": evaluate(model, test, draws=DRAWS).top1}
     row["argmax"] = evaluate(model, test, mode="argmax").top1
+    row["expected"] = evaluate(model, test, mode="expected").top1
     calibrate(model, training)
     return {**row, "argmax_calibrated": evaluate(model, test, mode="argmax").top1}
 

@@ -74,7 +74,7 @@ def check_temperature(temperature: float) -> None:
 
 def check_eval_mode(eval_mode: str) -> None:
     """Raise unless ``eval_mode`` is a way to find winners in eval mode."""
-    check_choice("eval_mode", eval_mode, ("sample", "argmax"))
+    check_choice("eval_mode", eval_mode, ("sample", "argmax", "expected"))
 
 
 def check_seed(seed: Tensor, device: torch.device) -> None:

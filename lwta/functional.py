@@ -65,6 +65,33 @@ def lwta(
     return kernels.lwta(x, competitors, mode, float(temperature), dim, _seed_for(x, mode, seed), compiled)
 
 
+def expected(x: Tensor, competitors: int, *, dim: int | None = None) -> Tensor:
+    """Mean of `lwta` over all draws: every unit gives its response times its chance to win, softmax(h)·h.
+
+    Not sparse. As deterministic evaluation of a network trained with sampled winners it can serve better than argmax,
+    which turns every response that is a little ahead into a certain winner (benchmarks: README). Plain PyTorch.
+
+    Args:
+        x: as in `lwta`.
+        competitors: as in `lwta`.
+        dim: as in `lwta`.
+
+    Returns:
+        Shape and dtype of ``x``; the softmax is float32 or wider.
+
+    Raises:
+        TypeError, ValueError: as `lwta`.
+
+    Example:
+        >>> expected(torch.tensor([[0.0, 0.0, 3.0, 3.0]]), 2)
+        tensor([[0.0000, 0.0000, 1.5000, 1.5000]])
+    """
+    dim = check_blocks(x, competitors, dim)
+    blocks = x.unflatten(dim, (-1, competitors))
+    wide = torch.promote_types(x.dtype, torch.float32)
+    return (blocks.softmax(dim + 1, dtype=wide) * blocks).to(x.dtype).flatten(dim, dim + 1)
+
+
 def winners(
     x: Tensor,
     competitors: int,

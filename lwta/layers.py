@@ -14,7 +14,7 @@ from lwta import functional
 from lwta.checks import check_competitors, check_eval_mode, check_temperature, check_width
 from lwta.winners import Winners, dense_as
 
-EvalMode = Literal["sample", "argmax"]
+EvalMode = Literal["sample", "argmax", "expected"]
 
 
 class Competition(nn.Module):
@@ -23,7 +23,8 @@ class Competition(nn.Module):
     Attributes:
         competitors: U, the number of units in a block.
         temperature: τ of the straight-through gradient; `lwta.set_temperature` sets it for a whole network.
-        eval_mode: "sample" or "argmax", how winners are found in eval mode; in training they are always sampled.
+        eval_mode: "sample" or "argmax", how winners are found in eval mode; in training they are always sampled. Or
+            "expected", which lets nobody win: every unit gives its expected output, `lwta.functional.expected`.
         dim: axis that competes; None means 1 for 4-D, else −1.
         track_kl: whether each forward computes `kl`.
         kl: with ``track_kl``, the KL to uniform of the last forward, a 0-dim tensor with gradient; else None.
@@ -52,9 +53,17 @@ class Competition(nn.Module):
         self.kl = None
         self._winners_hooks: OrderedDict[int, Callable[[Competition, Winners], None]] = OrderedDict()
 
-    def draw(self, device: torch.device) -> tuple[EvalMode, Tensor | None]:
-        """How this forward finds its winners: the mode, and a seed where they are sampled."""
-        mode: EvalMode = "sample" if self.training else self.eval_mode
+    @property
+    def all_answer(self) -> bool:
+        """Whether this forward gives every unit its expected output."""
+        return not self.training and self.eval_mode == "expected"
+
+    def draw(self, device: torch.device) -> tuple[functional.WinnerMode, Tensor | None]:
+        """How this forward finds its winners: the mode, and a seed where they are sampled.
+
+        Where all answer, the winners that are told to observers are the most likely ones.
+        """
+        mode: functional.WinnerMode = "sample" if self.training or self.eval_mode == "sample" else "argmax"
         return mode, functional.draw_seed(device) if mode == "sample" else None
 
     def announce(self, winners: Winners) -> None:
@@ -70,8 +79,11 @@ class Competition(nn.Module):
         if self._winners_hooks:
             winners = functional.winners(h, self.competitors, mode=mode, dim=self.dim, seed=seed)
             self.announce(winners)
-            if h.is_cpu and not (h.requires_grad and torch.is_grad_enabled()):  # else backward needs the relaxation
+            relaxed = h.requires_grad and torch.is_grad_enabled()  # backward needs the relaxation
+            if h.is_cpu and not relaxed and not self.all_answer:
                 return dense_as(h, winners, self.dim)
+        if self.all_answer:
+            return functional.expected(h, self.competitors, dim=self.dim)
         return functional.lwta(h, self.competitors, mode=mode, temperature=self.temperature, dim=self.dim, seed=seed)
 
     def _compete_fused(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -84,7 +96,7 @@ class Competition(nn.Module):
     def _responses_unused(self, x: Tensor) -> bool:
         """Neither backward nor the KL will want the responses, and the fused kernel serves this type and device."""
         half = x.dtype in (torch.float16, torch.bfloat16) or torch.is_autocast_enabled(x.device.type)
-        return x.is_cuda and half and not torch.is_grad_enabled() and not self.track_kl
+        return x.is_cuda and half and not torch.is_grad_enabled() and not self.track_kl and not self.all_answer
 
     def register_winners_hook(self, hook: Callable[[Competition, Winners], None]) -> RemovableHandle:
         """Have ``hook(layer, winners)`` called at each forward with the winners of that forward.
@@ -119,7 +131,8 @@ class LWTA(Competition):
     Args:
         competitors: U ≥ 1; 1 is the identity.
         temperature: τ of the straight-through gradient.
-        eval_mode: "sample" (a network trained with sampled winners can lose much under argmax) or "argmax".
+        eval_mode: "sample" (a network trained with sampled winners can lose much under argmax), "argmax", or
+            "expected", which is deterministic too, but not sparse.
         dim: axis that competes; None means 1 for 4-D input (N, C, H, W), else −1. Networks with channels last in 4-D,
             such as Swin, need −1.
         track_kl: compute the KL to uniform at each forward, for `lwta.kl_divergence`.
@@ -349,4 +362,5 @@ class LWTAMlp(nn.Module):
         watched = any(part._forward_hooks or part._forward_pre_hooks or part._backward_hooks for part in parts)
         built_in = type(self.fc1) is nn.Linear and type(self.act) is LWTA and type(self.fc2) is nn.Linear
         drops = self.training and self.drop1.p > 0
-        return built_in and not watched and not drops and not self.act.track_kl and self.act.dim in (-1, x.ndim - 1)
+        plain = built_in and not watched and not drops and not self.act.track_kl and not self.act.all_answer
+        return plain and self.act.dim in (-1, x.ndim - 1)

@@ -140,3 +140,24 @@ def test_winners_to_dense_and_back() -> None:
     assert torch.equal(again.values, compact.values)
     assert again.indices.dtype == torch.uint8
     assert torch.equal(dense.gather(-1, compact.units()), compact.values)
+
+
+@pytest.mark.parametrize("competitors", [1, 2, 3, 12])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
+def test_expected_output_is_the_mean_over_the_winners_law(competitors: int, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(5, 24, 3, 2).to(dtype)
+    y = functional.expected(x, competitors)
+    blocks = x.double().unflatten(1, (-1, competitors))
+    weights = blocks.exp() / blocks.exp().sum(2, keepdim=True)
+    torch.testing.assert_close(y.double(), (weights * blocks).flatten(1, 2), rtol=2 * torch.finfo(dtype).eps, atol=1e-6)
+    assert y.dtype == dtype
+
+
+def test_expected_output_is_what_many_draws_come_to() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(1, 12)
+    draws = functional.lwta(x.expand(20_000, 12), 4, seed=torch.tensor(1))
+    error = (draws.mean(0) - functional.expected(x, 4)[0]).abs()
+    # six standard errors of each of twelve means: a false alarm in 4·10⁷ runs
+    assert (error <= 6 * draws.std(0) / 20_000**0.5).all()

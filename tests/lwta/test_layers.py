@@ -71,7 +71,7 @@ def test_mlp_has_the_keys_of_timm() -> None:
     [
         (lambda: LWTA(0), "competitors must be at least 1"),
         (lambda: LWTA(2, temperature=0), "temperature must be positive"),
-        (lambda: LWTA(2, eval_mode="mean"), "eval_mode must be one of 'sample', 'argmax', got 'mean'"),
+        (lambda: LWTA(2, eval_mode="mean"), "eval_mode must be one of 'sample', 'argmax', 'expected', got 'mean'"),
         (lambda: LWTALinear(4, 10, 4), "competitors must divide out_features: got competitors=4, out_features=10"),
         (lambda: LWTAConv2d(3, 10, 3, competitors=4), "competitors must divide out_channels"),
         (lambda: LWTAMlp(16, 30, competitors=4), "competitors must divide hidden_features"),
@@ -240,3 +240,18 @@ def test_compact_mlp_steps_aside_for_whoever_needs_the_dense_tensor() -> None:
     assert tracked.act.kl is not None
     mlp.train().act = nn.GELU()
     assert mlp(x).shape == (3, 8)
+
+
+def test_in_mode_expected_every_unit_answers_in_eval_alone() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(4, 6)
+    layer = LWTA(3, eval_mode="expected")
+    assert (layer(x) != 0).sum() == 8  # winners, in training
+    layer.eval()
+    assert torch.equal(layer(x), functional.expected(x, 3))
+    told: list[Winners] = []
+    layer.register_winners_hook(lambda _, winners: told.append(winners))
+    assert torch.equal(layer(x), functional.expected(x, 3))
+    assert torch.equal(told[0].indices.long(), x.view(4, 2, 3).argmax(2))
+    mlp = LWTAMlp(6, 12, competitors=3, eval_mode="expected").eval()
+    torch.testing.assert_close(mlp(x), mlp.fc2(functional.expected(mlp.fc1(x), 3)))
