@@ -68,7 +68,9 @@ def run(quick: bool = False) -> list[Row]:
     groups: dict[tuple[str, int, str | None], list[Row]] = {}
     for job, row in zip(jobs, runs, strict=True):
         groups.setdefault((job.network, job.settings.get("U", 2), job.settings.get("placement")), []).append(row)
-    return [_summary(*subject, group) for subject, group in groups.items()]
+    budget = {"size": SIZE, "training_images": TRAINING_IMAGES, "epochs": RECIPE.epochs}
+    rows = [_summary(*subject, group) for subject, group in groups.items()]
+    return [{**row, **(budget if row["network"] == "resnet20" else {})} for row in rows]
 
 
 class _Job(NamedTuple):

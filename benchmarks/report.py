@@ -33,7 +33,13 @@ def with_figures(text: str) -> str:
 def figures() -> str:
     """Every table, for what has been recorded."""
     parts = []
-    tables = {"kernels-gpu": _kernels, "kernels-cpu": _kernels, "static": _static, "dissection-cpu": _dissection}
+    tables = {
+        "accuracy-cpu": _accuracy,
+        "kernels-gpu": _kernels,
+        "kernels-cpu": _kernels,
+        "static": _static,
+        "dissection-cpu": _dissection,
+    }
     for name, table in tables.items():
         path = RESULTS / f"{name}.json"
         if path.exists():
@@ -142,6 +148,40 @@ def _static(record: dict[str, Any]) -> str:
         "31 instructions for 4 bytes an element (forward) and 46 for 6 (backward).\n\n"
         + _table(["kernel", *(f"U = {U}" for U in competitors)], rows)
     )
+
+
+WAYS = {
+    "sample": "one draw",
+    "average": "six draws",
+    "argmax": "argmax",
+    "expected": "expected output",
+    "argmax_calibrated": "argmax, calibrated",
+}
+"""How a network with competition is evaluated, in the words of the README."""
+
+
+def _accuracy(record: dict[str, Any]) -> str:
+    rows = []
+    for row in record["rows"]:
+        network = {"resnet20": "ResNet-20", "trained": "WRN-34-1 of the authors", "digits": "digits"}[row["network"]]
+        place = {"everywhere": ", as published", "branches": ", none behind additions"}.get(row["placement"] or "", "")
+        kind = "ReLU" if row["competitors"] == 1 else f"U = {row['competitors']}"
+        ways = [_percent(row, way if row["competitors"] > 1 else {"sample": "argmax"}.get(way, "")) for way in WAYS]
+        rows.append([f"{network}, {kind}{place}", row["seeds"], *ways])
+    training, images, recipe = (record["rows"][-1].get(name) for name in ("training_images", "size", "epochs"))
+    return (
+        "Accuracy on test images in per cent, mean ± standard deviation over seeds. ResNet-20: "
+        f"{training:,} images of CIFAR-10 at {images}×{images} pixels, {recipe} epochs, one recipe for all. The "
+        "authors' network, trained adversarially, and 2,000 images; the digits of scikit-learn:\n\n"
+        + _table(["", "runs", *WAYS.values()], rows)
+    )
+
+
+def _percent(row: dict[str, Any], way: str) -> str:
+    if row.get(way) is None:
+        return ""
+    spread = row.get(f"{way}_sd")
+    return f"{100 * row[way]:.1f}" + ("" if spread is None else f" ± {100 * spread:.1f}")
 
 
 def _dissection(record: dict[str, Any]) -> str:

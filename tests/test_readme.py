@@ -19,13 +19,14 @@ def test_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     for name in ("ship", "truck", "deer"):
         Image.fromarray(rng.integers(0, 255, (60, 80, 3), dtype=np.uint8)).save(f"photos/{name}.jpg")
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     names: dict[str, Any] = {}
     for block in blocks:
         offline = block.replace('"ViT-B-16/openai"', '"tiny"').replace("Concepts.imagenet()", "Concepts.tiny()")
         exec(offline, names)
     assert Path("neurons.csv").read_text().startswith("layer,neuron,concept,score,wins")
     assert Path("report/index.html").exists()
+    assert Path("where.png").exists()
     assert "blocks.11.mlp.act" in capsys.readouterr().out
 
 

@@ -23,7 +23,7 @@ def test_a_finished_run_is_not_run_again(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_mean_and_spread() -> None:
-    row = accuracy._summary("digits", 2, [{"argmax": 0.5}, {"argmax": 0.7}, {"argmax": 0.75}])
+    row = accuracy._summary("digits", 2, None, [{"argmax": 0.5}, {"argmax": 0.7}, {"argmax": 0.75}])
     assert row["argmax"] == 0.65
     assert row["argmax_sd"] == round(statistics.stdev([0.5, 0.7, 0.75]), 4)
-    assert accuracy._summary("trained", 2, [{"argmax": 0.5}])["argmax_sd"] is None
+    assert accuracy._summary("trained", 2, None, [{"argmax": 0.5}])["argmax_sd"] is None
