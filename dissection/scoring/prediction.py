@@ -30,8 +30,8 @@ class Interval(NamedTuple):
 def concept_aucs(recording: Recording, layer: str, concepts: Tensor) -> Tensor:
     """Of each neuron, how well its concept tells the images that excite it most from the others.
 
-    The area under the ROC curve: the probability that CLIP finds the concept more similar (by the cosine) to one of the
-    images that excite the neuron most than to one of the others; equal similarities count a half. By chance it is 0.5.
+    The area under the ROC curve: the probability that CLIP finds the concept more similar to one of the images that
+    excite the neuron most than to one of the others; equal similarities count a half. By chance it is 0.5.
     The images that excite a neuron most are 5 % of all, at most 500, in the order of its activation, ties going to the
     smaller key; but only images on which it answered count, that is won at some position or, without competition,
     was other than 0. Having won anywhere would say little: in convolutional layers nearly every neuron wins somewhere
@@ -42,7 +42,8 @@ def concept_aucs(recording: Recording, layer: str, concepts: Tensor) -> Tensor:
     Args:
         recording: of images by which the neurons were not labelled.
         layer: one of its layers.
-        concepts: (D, d) normalised text embeddings of the neurons' concepts; NaN for those without.
+        concepts: (D, d), what an image's embedding is multiplied with to say how much it resembles the concept of each
+            neuron: see `contrasts`; NaN for neurons without one.
 
     Returns:
         (D,) float64; NaN for a neuron without a concept, or which answered on no image.
@@ -55,15 +56,15 @@ def concept_aucs(recording: Recording, layer: str, concepts: Tensor) -> Tensor:
         place = torch.full((images,), -1)
         place[shard.ranks] = torch.arange(len(shard.ranks))
         here = place[best].masked_fill(~positive, -1)
-        found = _cosines(shard, concepts).gather(1, here.clamp(min=0))
+        found = _similarities(shard, concepts).gather(1, here.clamp(min=0))
         scores = torch.where(here >= 0, found, scores)
-    scores = scores.sort(1).values.contiguous()  # what stands for no image comes last, above all cosines
+    scores = scores.sort(1).values.contiguous()  # what stands for no image comes last, above all others
     count = positive.sum(1)
     below_or_equal = torch.zeros(len(best), dtype=torch.float64)
     for shard in recording.shards(layer):
-        cosines = _cosines(shard, concepts).contiguous()
+        similarities = _similarities(shard, concepts).contiguous()
         for right in (False, True):  # the mean of both counts those that are equal by a half
-            smaller = torch.searchsorted(scores, cosines, right=right)
+            smaller = torch.searchsorted(scores, similarities, right=right)
             below_or_equal += (count[:, None] - smaller).sum(1) / 2
     pairs = count * (images - count)
     aucs = (below_or_equal - count.square() / 2) / pairs  # images among the positive ones were counted half in half
@@ -82,7 +83,26 @@ def _most_exciting(recording: Recording, layer: str, n: int) -> Tensor:
     return unpack(best)[1].masked_fill(best == NONE, -1)
 
 
-def _cosines(shard: Shard, concepts: Tensor) -> Tensor:
+def contrasts(labels: Tensor, texts: Tensor) -> Tensor:
+    """(D, d): the text embedding of each neuron's concept, less the mean of all concepts; NaN for neurons without one.
+
+    Multiplied with an image, that is how much more similar the image is to this concept than to all on average. By the
+    cosine alone some images are similar to any text, and any text would seem to predict the neurons they excite: on
+    photographs, concepts of other neurons reach an area of 0.56. Of a single concept nothing remains: the area is 0.5.
+
+    Args:
+        labels: (D,) int64, −1 for no concept.
+        texts: (M, d) normalised text embeddings of all concepts.
+
+    Example:
+        >>> contrasts(torch.tensor([1, -1]), torch.eye(2))
+        tensor([[-0.5000,  0.5000],
+                [    nan,     nan]])
+    """
+    return torch.where(labels[:, None] >= 0, (texts - texts.mean(0))[labels], float("nan"))
+
+
+def _similarities(shard: Shard, concepts: Tensor) -> Tensor:
     """(D, n) float32 of every neuron's concept with every image, the same whatever the images of the shard; 0 for NaN.
 
     In float64 first, so that the order of summation is rounded away.

@@ -9,15 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from lwta.dissection.result import Dissection
 from lwta.dissection.scoring.identification import Identification, identify
 from lwta.dissection.scoring.layers import LayerScores, active_share, label_indices, redundancy, winner_entropy
 from lwta.dissection.scoring.neurons import monosemanticity
 from lwta.dissection.scoring.part import Part, is_held_out
-from lwta.dissection.scoring.prediction import Interval, concept_aucs, confidence
+from lwta.dissection.scoring.prediction import Interval, concept_aucs, confidence, contrasts
 from lwta.dissection.similarity import Similarity, find_similarity
 from lwta.dissection.table import Column, text_table
 
@@ -122,14 +119,9 @@ def _check(
         return {}, 0
     similarities = labelling.scores(find_similarity(similarity), concepts)
     return {
-        layer: confidence(concept_aucs(checking, layer, _of_each(label_indices(similarities[layer]), concepts)))
+        layer: confidence(concept_aucs(checking, layer, contrasts(label_indices(similarities[layer]), concepts)))
         for layer in dissection.layers
     }, len(checking.keys)
-
-
-def _of_each(labels: Tensor, concepts: Tensor) -> Tensor:
-    """(D, d): the embedding of each neuron's concept, NaN for none."""
-    return torch.where(labels[:, None] >= 0, concepts[labels], float("nan"))
 
 
 def _known_names(dissection: Dissection) -> Sequence[str] | None:
