@@ -6,13 +6,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from lwta.cli import demo, dissect, doctor, relabel, report, train
+from lwta.cli import demo, dissect, doctor, explain, relabel, report, train
 
 _COMMANDS = {
     "demo": demo,
     "train": train,
     "dissect": dissect,
     "relabel": relabel,
+    "explain": explain,
     "report": report,
     "doctor": doctor,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import importlib.util
 import sys
@@ -26,6 +27,13 @@ class FoundModel(NamedTuple):
     model: nn.Module
     transform: Transform | None
     """None where the network itself carries it, as timm's do, or where nobody said."""
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Options that name a network, for `find_model`."""
+    parser.add_argument("--model", required=True, help=FORMS)
+    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="weights to load into the network")
+    parser.add_argument("--transform", metavar="FILE.py:FUNCTION", help="the network's preprocessing, if it has none")
 
 
 def find_model(text: str, checkpoint: Path | None = None, *, weights: bool = True) -> FoundModel:
