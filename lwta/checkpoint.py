@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 CONTAINERS = ("model", "state_dict", "model_state_dict")
 PREFIXES = ("module.", "_orig_mod.")
+ADVICE = "; see ignore"
 _SHOWN = 8
 
 
@@ -62,12 +63,12 @@ def load_checkpoint(model: nn.Module, path: str | Path, *, ignore: str | Sequenc
 
 
 def _read(path: Path) -> Any:
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
     if path.suffix == ".safetensors":
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        if not path.is_file():
-            raise FileNotFoundError(f"there is no checkpoint {path}")
         try:
             return load_file(path)
         except SafetensorError as error:
@@ -77,7 +78,8 @@ def _read(path: Path) -> Any:
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except (UnpicklingError, EOFError, RuntimeError) as error:
-        raise ValueError(f"{path} is no checkpoint of tensors alone: {error}") from error
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"{path} is no file of weights alone: {reason}") from error
 
 
 def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
@@ -90,7 +92,8 @@ def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
     if not tensors or not content:
         found = ", ".join(map(str, content)) if isinstance(content, Mapping) else type(content).__name__
         raise ValueError(
-            f"{path} must be a state dict or hold one as {', '.join(map(repr, CONTAINERS))}, found: {found}"
+            f"{path} holds no state dict: it must be a state dict or hold one as "
+            f"{', '.join(map(repr, CONTAINERS))}, found: {found}"
         )
     return dict(content)
 
@@ -125,7 +128,7 @@ def _check(weights: dict[str, Tensor], expected: dict[str, Tensor], path: Path) 
     }
     lines = [f"{what}: {_some(names)}" for what, names in problems.items() if names]
     if lines:
-        raise ValueError(f"{path} does not fit the network; " + "; ".join(lines) + "; see ignore")
+        raise ValueError(f"{path} does not fit the network of {len(expected)} tensors; {'; '.join(lines)}{ADVICE}")
 
 
 def _some(names: list[str]) -> str:

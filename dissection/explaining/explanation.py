@@ -170,7 +170,10 @@ def class_index(name: str, wanted: int | str | None, class_names: Sequence[str] 
         if wanted not in names:
             hint = did_you_mean(wanted, names) if names else "; class_names were not given"
             raise ValueError(f"{name} must be a class, {wanted!r} is none{hint}")
-        return names.index(wanted)
+        same = [index for index, one in enumerate(names) if one == wanted]
+        if len(same) > 1:
+            raise ValueError(f"{name} must be a class, {wanted!r} names {len(same)}: give one of the indices {same}")
+        return same[0]
     if not 0 <= wanted < classes:
         raise ValueError(f"{name} must be 0…{classes - 1}, got {wanted}")
     return wanted

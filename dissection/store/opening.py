@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from lwta.dissection.clip import ClipEncoder
 from lwta.dissection.concepts import Concepts
@@ -18,7 +18,7 @@ from lwta.dissection.result import Dissection
 from lwta.dissection.similarity import Similarity, find_similarity
 from lwta.dissection.store.contents import ImageTable, StoredActivations, StoredImages, network_folder
 from lwta.dissection.store.filling import Filler
-from lwta.dissection.store.fingerprint import embedder
+from lwta.dissection.store.fingerprint import embedder, fingerprint_architecture, fingerprint_weights
 from lwta.dissection.store.folder import MANIFEST, RESUME, ShardFolder
 from lwta.dissection.store.recording import StoredRecording
 from lwta.dissection.store.team import Team
@@ -145,6 +145,26 @@ def recorded_clip(store: str | Path, name: str | None = None) -> str:
     if clip is None:
         raise ValueError(f"clip must be given: {folder.path} was recorded with embeddings computed before")
     return clip
+
+
+def check_network(store: str | Path, model: nn.Module, name: str | None = None) -> None:
+    """See that a network is the one of this name in a store; None if there is only one.
+
+    Raises:
+        FileNotFoundError: there is no such store, or no network of this name in it.
+        ValueError: its weights or its architecture are not those recorded.
+    """
+    folder = ShardFolder(network_folder(Path(store), name or _only_network(Path(store))))
+    parts = folder.manifest["parts"]
+    for part, now in {
+        "weights": fingerprint_weights(model),
+        "architecture": fingerprint_architecture(model),
+    }.items():
+        if parts[part] != now:
+            raise ValueError(
+                f"model must be the network that was recorded in {folder.path}; it has another {part} "
+                f"(stored: {parts[part][:12]}; now: {now[:12]})"
+            )
 
 
 def networks(store: Path) -> list[str]:

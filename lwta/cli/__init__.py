@@ -6,13 +6,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from lwta.cli import demo, dissect, doctor, evaluate, relabel, report, search, train
+from lwta.cli import demo, dissect, doctor, evaluate, explain, relabel, report, search, train
 
 _COMMANDS = {
     "demo": demo,
     "train": train,
     "dissect": dissect,
     "relabel": relabel,
+    "explain": explain,
     "report": report,
     "search": search,
     "evaluate": evaluate,

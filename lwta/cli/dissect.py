@@ -15,7 +15,7 @@ from pathlib import Path
 from torch import nn
 
 from lwta import Competition
-from lwta.cli.models import FORMS, find_function, find_model
+from lwta.cli.models import add_model, find_function, find_model
 from lwta.cli.naming import add_naming, add_outputs, find_concepts, open_clip, write
 from lwta.cli.processes import default_device, process_group
 from lwta.dissection import dissect
@@ -26,9 +26,7 @@ from lwta.dissection.table import Column, text_table
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `lwta dissect`."""
-    parser.add_argument("--model", required=True, help=FORMS)
-    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="weights to load into the network")
-    parser.add_argument("--transform", metavar="FILE.py:FUNCTION", help="the network's preprocessing, if it has none")
+    add_model(parser)
     parser.add_argument("--layers", nargs="+", metavar="LAYER", help="names, or patterns such as 'blocks.*.mlp.act'")
     parser.add_argument("--list-layers", action="store_true", help="print the layers that can be dissected, and stop")
     parser.add_argument(

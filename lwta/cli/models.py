@@ -1,25 +1,24 @@
-"""Networks by name: timm's, torchvision's, or what a function of one's own returns."""
+"""Networks by name: timm's, torchvision's, this package's, saved ones, or what a function of one's own returns."""
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import importlib.util
-import pickle
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
+import lwta
+from lwta.checkpoint import ADVICE
 from lwta.dissection.preprocessing import Transform
-from lwta.dissection.words import did_you_mean, some
+from lwta.dissection.words import did_you_mean
 
-FORMS = "timm:NAME, torchvision:NAME, FILE.py:FUNCTION or PACKAGE.MODULE:FUNCTION"
-STATE_KEYS = ("state_dict", "model_state_dict", "model")
-PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
+FORMS = "timm:NAME, torchvision:NAME, lwta:NAME/U, FOLDER of save_model, FILE.py:FUNCTION or PACKAGE.MODULE:FUNCTION"
 
 
 class FoundModel(NamedTuple):
@@ -30,15 +29,22 @@ class FoundModel(NamedTuple):
     """None where the network itself carries it, as timm's do, or where nobody said."""
 
 
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Options that name a network, for `find_model`."""
+    parser.add_argument("--model", required=True, help=FORMS)
+    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="weights to load into the network")
+    parser.add_argument("--transform", metavar="FILE.py:FUNCTION", help="the network's preprocessing, if it has none")
+
+
 def find_model(text: str, checkpoint: Path | None = None, *, weights: bool = True) -> FoundModel:
     """The network that ``--model`` names.
 
     Args:
         text: "timm:NAME" or "torchvision:NAME", with their pretrained weights, which are downloaded, if there is no
-            ``checkpoint``; or "FILE.py:FUNCTION" or "PACKAGE.MODULE:FUNCTION" of a function that takes nothing and
-            returns a network, or a network and its preprocessing.
-        checkpoint: a file of weights to load into it, of torch.save or safetensors; a state dict, also under
-            "state_dict", "model_state_dict" or "model", and with the prefixes of DistributedDataParallel and compile.
+            ``checkpoint``; "lwta:NAME/U" of `lwta.create_model` with U competitors (2 if left away), which needs a
+            ``checkpoint``; a folder that `lwta.save_model` wrote; or "FILE.py:FUNCTION" or "PACKAGE.MODULE:FUNCTION"
+            of a function that takes nothing and returns a network, or a network and its preprocessing.
+        checkpoint: a file of weights to load into it, as in `lwta.load_checkpoint`.
         weights: whether any are needed; without, nothing is downloaded.
 
     Raises:
@@ -46,6 +52,9 @@ def find_model(text: str, checkpoint: Path | None = None, *, weights: bool = Tru
         FileNotFoundError: there is no such file.
         RuntimeError: the pretrained weights cannot be downloaded.
     """
+    if Path(text).is_dir():
+        found = FoundModel(lwta.load_model(text), None)
+        return found if checkpoint is None else _loaded(found, checkpoint)
     source, colon, name = text.rpartition(":")
     if not (source and colon and name):
         raise ValueError(f"--model must be {FORMS}, got {text!r}")
@@ -54,11 +63,11 @@ def find_model(text: str, checkpoint: Path | None = None, *, weights: bool = Tru
         found = FoundModel(_timm(name, pretrained), None)
     elif source == "torchvision":
         found = _torchvision(name, pretrained)
+    elif source == "lwta":
+        found = FoundModel(_untrained(name, pretrained), None)
     else:
         found = _made(find_function("--model", text)(), text)
-    if checkpoint is not None:
-        load_checkpoint(found.model, checkpoint)
-    return found
+    return found if checkpoint is None else _loaded(found, checkpoint)
 
 
 def find_function(option: str, text: str) -> Callable[..., Any]:
@@ -77,20 +86,30 @@ def find_function(option: str, text: str) -> Callable[..., Any]:
     return function
 
 
-def load_checkpoint(model: nn.Module, checkpoint: Path) -> None:
-    """Load weights into a network, every one of them: see `find_model`."""
-    state = _state_of(checkpoint)
-    wanted = model.state_dict()
-    missing, unknown = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
-    shapes = [name for name in wanted.keys() & state.keys() if wanted[name].shape != state[name].shape]
-    problems = {"are missing": missing, "are unknown to the network": unknown, "have another shape": sorted(shapes)}
-    told = [f"{len(names)} {problem}: {some(names, 3)}" for problem, names in problems.items() if names]
-    if told:
-        raise ValueError(
-            f"--checkpoint: the weights in {checkpoint} are not this network's; of its {len(wanted)} tensors "
-            f"{'; '.join(told)}. A network that needs arguments: --model FILE.py:FUNCTION"
-        )
-    model.load_state_dict(dict(state))
+def _loaded(found: FoundModel, checkpoint: Path) -> FoundModel:
+    """With the weights of a checkpoint, every one of them."""
+    try:
+        lwta.load_checkpoint(found.model, checkpoint)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"--checkpoint: {error}") from None
+    except ValueError as error:
+        told = str(error)
+        if told.endswith(ADVICE):  # which is for those who call the function
+            told = f"{told.removesuffix(ADVICE)}. A network that needs arguments: --model FILE.py:FUNCTION"
+        raise ValueError(f"--checkpoint: {told}") from None
+    return found
+
+
+def _untrained(text: str, pretrained: bool) -> nn.Module:
+    """The network of `lwta.create_model` that "NAME/U" names."""
+    name, _, units = text.partition("/")
+    if name not in lwta.list_models():
+        raise ValueError(f"--model: lwta has no model {name!r}{did_you_mean(name, lwta.list_models())}")
+    if units and not units.isdecimal():
+        raise ValueError(f"--model must be lwta:NAME/U with a number U of competitors, got {units!r}")
+    if pretrained:
+        raise ValueError(f"--model: lwta:{text} comes without weights; give a file: --checkpoint FILE")
+    return lwta.create_model(name, int(units or 2))
 
 
 def _timm(name: str, pretrained: bool) -> nn.Module:
@@ -150,33 +169,3 @@ def _module_of_name(option: str, name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise ValueError(f"{option} must be {FORMS}; there is no module {error.name!r}") from None
-
-
-def _state_of(checkpoint: Path) -> Mapping[str, Tensor]:
-    """The state dict in a file, without wrappers and prefixes."""
-    if not checkpoint.is_file():
-        raise FileNotFoundError(f"--checkpoint: there is no file {checkpoint}")
-    if checkpoint.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(checkpoint)
-    try:
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"--checkpoint: {checkpoint} is no file of weights alone: {reason}") from None
-    for key in STATE_KEYS:
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-            break
-    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise ValueError(
-            f"--checkpoint: {checkpoint} holds no state dict, neither as such nor under {some(STATE_KEYS)}"
-        )
-    return {_without(PREFIXES, name): value for name, value in content.items()}
-
-
-def _without(prefixes: Sequence[str], name: str) -> str:
-    while name.startswith(tuple(prefixes)):
-        name = next(name[len(prefix) :] for prefix in prefixes if name.startswith(prefix))
-    return name

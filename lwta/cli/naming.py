@@ -31,9 +31,13 @@ def add_naming(parser: argparse.ArgumentParser, *, clip: str | None) -> None:
     )
 
 
-def add_store(parser: argparse.ArgumentParser) -> None:
-    """Options of what works on a recorded dissection; `open_dissection` reads them."""
-    parser.add_argument("store", type=Path, metavar="STORE", help="folder that `lwta dissect --store` filled")
+def add_store(parser: argparse.ArgumentParser, *, as_option: bool = False) -> None:
+    """Options of what works on a recorded dissection; `open_dissection` reads them. ``as_option``: --store."""
+    told = "folder that `lwta dissect --store` filled"
+    if as_option:
+        parser.add_argument("--store", type=Path, required=True, metavar="FOLDER", help=told)
+    else:
+        parser.add_argument("store", type=Path, metavar="STORE", help=told)
     parser.add_argument("--name", help="of the network in the store (the only one)")
     parser.add_argument("--layers", nargs="+", metavar="LAYER", help="names (all that were recorded)")
     parser.add_argument("--probe", type=Path, metavar="PATH", help="the images, if they are to be shown")

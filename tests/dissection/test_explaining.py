@@ -203,3 +203,8 @@ def test_classes_that_are_none() -> None:
         result.explain(RED, target=1, versus=1)
     with pytest.raises(ValueError, match="draws must be at least 1, got 0"):
         result.explain(RED, draws=0)
+
+
+def test_names_of_several_classes_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"'crane' names 2: give one of the indices \[0, 2\]"):
+        dissected().explain(RED, class_names=["crane", "ship", "crane"], target="crane")

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from lwta import competitions, create_model, save_model
 from lwta.cli import main
 from lwta.cli.models import find_model
 
@@ -144,8 +145,8 @@ def test_checkpoints(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
     torch.save({"0.weight": state["0.weight"], "0.bias": torch.zeros(3), "other": torch.zeros(1)}, "bad.pt")
     message = refused(capsys, *TYPICAL, "--checkpoint", "bad.pt")
-    assert "of its 4 tensors 2 are missing: '4.bias', '4.weight'; 1 are unknown to the network: 'other'" in message
-    assert "1 have another shape: '0.bias'" in message
+    assert "the network of 4 tensors; missing: 4.weight, 4.bias; unexpected: other; of another shape: 0.bias" in message
+    assert "see ignore" not in message
     torch.save(find_model("mine.py:network").model, "pickled.pt")
     assert "is no file of weights alone" in refused(capsys, *TYPICAL, "--checkpoint", "pickled.pt")
     torch.save([1, 2], "list.pt")
@@ -161,6 +162,30 @@ def test_networks_of_libraries(here: Path) -> None:
     _, transform = find_model("torchvision:squeezenet1_1", weights=False)
     assert transform is not None
     assert transform(Image.new("RGB", (300, 300))).shape == (3, 224, 224)
+
+
+def test_networks_of_this_package(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = create_model("resnet20", 4, class_names=("a", "b"))
+    save_model(model, "saved")
+    torch.save(create_model("resnet20", 8).state_dict(), "weights.pt")
+    found = find_model("saved")
+    assert all(torch.equal(value, found.model.state_dict()[name]) for name, value in model.state_dict().items())
+    units = {
+        text: {layer.competitors for _, layer in competitions(find_model(text, Path("weights.pt")).model)}
+        for text in ("lwta:resnet20", "lwta:resnet20/8")
+    }
+    assert units == {"lwta:resnet20": {2}, "lwta:resnet20/8": {8}}
+    torch.save(model.state_dict(), "two.pt")
+    assert "fc.weight (2, 64) instead of (10, 64)" in refused(
+        capsys, *TYPICAL, "--model", "lwta:resnet20", "--checkpoint", "two.pt"
+    )
+    assert "lwta:resnet20/4 comes without weights; give a file" in refused(
+        capsys, *TYPICAL, "--model", "lwta:resnet20/4"
+    )
+    assert "with a number U of competitors, got 'x'" in refused(capsys, *TYPICAL, "--model", "lwta:resnet20/x")
+    assert "lwta has no model 'resnt20'; did you mean 'resnet20'" in refused(
+        capsys, *TYPICAL, "--model", "lwta:resnt20"
+    )
 
 
 def started(*command: str, **kept: str) -> subprocess.Popen[str]:

@@ -1,0 +1,146 @@
+"""Why a network sees in images what it sees: the neurons that fired, what they stand for and contributed to the class.
+
+The store names the neurons; the network must be the one that was recorded there. Probabilities are averaged over the
+draws of the winners; neurons and contributions are those of the first draw.
+
+Examples:
+  lwta explain ship.jpg --model timm:resnet18 --checkpoint weights.pt --store store
+  lwta explain *.jpg --model run --store store --target ship --versus truck --report atlas --probe photos.zip
+  lwta explain ship.jpg --model mine.py:network --store store --class-names names.txt --heat-maps maps --json -
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+from torch import nn
+
+from lwta.cli.models import add_model, find_function, find_model
+from lwta.cli.naming import add_store, open_dissection
+from lwta.dissection import Explained, explain
+from lwta.dissection.preprocessing import find_transform
+from lwta.dissection.probe.base import decoded
+from lwta.dissection.store.opening import check_network
+
+IMAGENET = 1000  # classes
+MAP_SIDE = 384  # pixels of the longer side of a heat map
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `lwta explain`."""
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="files of images")
+    add_model(parser)
+    add_store(parser, as_option=True)
+    parser.add_argument(
+        "--class-names",
+        metavar="FILE",
+        help="text file, a class a line, or 'imagenet' (those saved with the network; ImageNet's for 1,000 classes)",
+    )
+    parser.add_argument("--target", metavar="CLASS", help="name or index of the class to explain (the predicted one)")
+    parser.add_argument("--versus", metavar="CLASS", help="explain the target rather than this class")
+    parser.add_argument("--draws", type=int, default=6, metavar="N", help="of the winners (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the draws (%(default)s)")
+    parser.add_argument("--top", type=int, default=10, metavar="N", help="neurons shown of each layer (%(default)s)")
+    parser.add_argument("--json", metavar="FILE", help="write the explanations there; - for stdout, instead of tables")
+    parser.add_argument("--report", type=Path, metavar="FOLDER", help="write the atlas, with a page for each image")
+    parser.add_argument("--heat-maps", type=Path, metavar="FOLDER", help="write pictures of where the neurons fired")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Explain; returns the exit code."""
+    if arguments.top < 1:
+        raise ValueError(f"--top must be at least 1, got {arguments.top}")
+    images = [(str(path), _opened(path)) for path in arguments.images]
+    found = find_model(arguments.model, arguments.checkpoint)
+    check_network(arguments.store, found.model, arguments.name)
+    given = find_function("--transform", arguments.transform) if arguments.transform else found.transform
+    transform = find_transform(given, found.model)
+    names = _class_names(arguments.class_names, found.model)
+    dissection = open_dissection(arguments)
+    explained = []
+    for key, image in images:
+        explanation = explain(
+            *(found.model, image, dissection),
+            transform=transform,
+            class_names=names,
+            target=_class(arguments.target, names),
+            versus=_class(arguments.versus, names),
+            draws=arguments.draws,
+            seed=arguments.seed,
+        )
+        explained.append(Explained(key, image, explanation))
+    told = sys.stderr if arguments.json == "-" else sys.stdout
+    _tell(explained, arguments)
+    if arguments.heat_maps is not None:
+        print(
+            f"Heat maps: {_write_maps(explained, arguments.heat_maps, arguments.top)} in {arguments.heat_maps}",
+            file=told,
+        )
+    if arguments.report is not None:
+        page = dissection.to_report(arguments.report, explained=explained)
+        print(f"The atlas: {page}  (open it in a browser)", file=told)
+    return 0
+
+
+def _opened(path: Path) -> Image.Image:
+    if not path.is_file():
+        raise FileNotFoundError(f"IMAGE must be a file, there is none {path}")
+    sample = decoded(str(path), path.read_bytes(), None)
+    if sample.image is None:
+        raise ValueError(f"IMAGE must be an image, {path} cannot be read: {sample.problem}")
+    return sample.image
+
+
+def _class_names(given: str | None, model: nn.Module) -> Sequence[str] | None:
+    """Those that ``--class-names`` names, or those that the network was saved with, or ImageNet's for 1,000 classes."""
+    if given is None:
+        config = getattr(model, "lwta_config", model)
+        own: Sequence[str] | None = getattr(config, "class_names", None)
+        if own is not None or getattr(config, "num_classes", None) != IMAGENET:
+            return own
+        given = "imagenet"
+    if given == "imagenet":
+        from open_clip import IMAGENET_CLASSNAMES
+
+        return list(IMAGENET_CLASSNAMES)
+    if not Path(given).is_file():
+        raise FileNotFoundError(f"--class-names must be 'imagenet' or a text file, there is no file {given}")
+    lines = Path(given).read_text(encoding="utf-8-sig").splitlines()
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _class(text: str | None, names: Sequence[str] | None) -> int | str | None:
+    """A name, or else an index."""
+    return int(text) if text is not None and text not in (names or ()) and text.isdecimal() else text
+
+
+def _tell(explained: Sequence[Explained], arguments: argparse.Namespace) -> None:
+    """The explanations on the terminal, or as JSON, or both."""
+    if arguments.json != "-":
+        print("\n\n".join(f"{one.key}\n{one.explanation.table(arguments.top)}" for one in explained))
+    if arguments.json is not None:
+        listed = [{"image": one.key, **one.explanation.to_dict(rows=arguments.top)} for one in explained]
+        text = json.dumps(listed, indent=2, ensure_ascii=False) + "\n"
+        if arguments.json == "-":
+            sys.stdout.write(text)
+        else:
+            Path(arguments.json).write_text(text, encoding="utf-8")
+
+
+def _write_maps(explained: Sequence[Explained], folder: Path, top: int) -> int:
+    """Files NUMBER-IMAGE-LAYER-RANK-NEURON.png of the neurons with positions; returns how many."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = 0
+    for number, (key, _, explanation) in enumerate(explained, 1):
+        for layer, evidence in explanation.evidence.items():
+            for rank, one in enumerate(evidence[:top], 1):
+                if one.where is not None and explanation.seen is not None:
+                    name = f"{number:02d}-{Path(key).stem}-{layer}-{rank:02d}-{one.neuron}.png"
+                    explanation.heat_map(one, MAP_SIDE).save(folder / name)
+                    written += 1
+    return written

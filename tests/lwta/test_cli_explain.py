@@ -1,0 +1,173 @@
+"""`lwta explain`, as typed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from lwta import create_model, save_model
+from lwta.cli import main
+from lwta.cli.explain import _class_names
+from lwta.cli.models import find_model
+from lwta.dissection import explain, open_store
+
+NETWORK = """
+import torch
+from torch import nn
+from torchvision.transforms.v2.functional import pil_to_tensor
+
+from lwta import LWTA
+
+
+def to_tensor(image):
+    return pil_to_tensor(image.resize((8, 8))).float() / 255
+
+
+def network(competitors=4, seed=0):
+    torch.manual_seed(seed)
+    layers = [nn.Conv2d(3, 12, 3), LWTA(competitors), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 3)]
+    return nn.Sequential(*layers), to_tensor
+
+
+def without_transform():
+    return network()[0]
+
+
+def other_weights():
+    return network(seed=1)
+
+
+def other_blocks():
+    return network(competitors=3)
+"""
+NAMES = ["ship", "truck", "shark"]
+EXPLAIN = ["explain", "probe/03.png", "--model", "mine.py:network", "--store", "store"]
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a network, images, and a recorded dissection."""
+    folder = tmp_path_factory.mktemp("here")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sys, "path", list(sys.path))
+        Path("mine.py").write_text(NETWORK)
+        Path("names.txt").write_text("\n".join(NAMES))
+        Path("probe").mkdir()
+        for i in range(12):
+            Image.new("RGB", (16, 12), (i * 20, 255 - i * 20, (i * 70) % 256)).save(f"probe/{i:02d}.png")
+        Path("broken.png").write_bytes(b"no image")
+        typed = ["dissect", "--model", "mine.py:network", "--layers", "1", "4", "--probe", "probe", "--out", "a.csv"]
+        assert main([*typed, "--store", "store"]) == 0
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _inside(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+
+def printed(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    capsys.readouterr()
+    assert main(argv) == 0
+    return capsys.readouterr().out
+
+
+def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    """The one line that is said to a mistake."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        main(argv)
+    assert stopped.value.code == 2
+    message = capsys.readouterr().err
+    assert message.startswith("lwta explain: ")
+    assert message.count("\n") == 1
+    return message
+
+
+def test_says_what_explain_says(capsys: pytest.CaptureFixture[str]) -> None:
+    found = find_model("mine.py:network")
+    with Image.open("probe/03.png") as image:
+        expected = explain(
+            *(found.model, image, open_store("store", concepts="tiny")),
+            transform=found.transform,
+            class_names=NAMES,
+            target="truck",
+            versus="shark",
+            draws=5,
+            seed=2,
+        )
+    options = ["--class-names", "names.txt", "--draws", "5", "--seed", "2", "--top", "4"]
+    for target, versus in (("truck", "shark"), ("1", "2")):
+        asked = [*EXPLAIN, *options, "--target", target, "--versus", versus]
+        assert printed(capsys, *asked) == f"probe/03.png\n{expected.table(4)}\n"
+    assert json.loads(printed(capsys, *asked, "--json", "-")) == [{"image": "probe/03.png", **expected.to_dict(rows=4)}]
+    assert "explained: truck rather than shark" in printed(capsys, *asked, "--json", "why.json")
+    assert json.loads(Path("why.json").read_text(encoding="utf-8"))[0]["target_name"] == "truck"
+
+
+def test_several_images_and_some_layers(capsys: pytest.CaptureFixture[str]) -> None:
+    text = printed(capsys, *EXPLAIN[:2], "probe/07.png", *EXPLAIN[2:], "--layers", "4", "--json", "-")
+    read = json.loads(text)
+    assert [one["image"] for one in read] == ["probe/03.png", "probe/07.png"]
+    assert [list(one["evidence"]) for one in read] == [["4"], ["4"]]
+    assert all(one["draws"] == 6 for one in read)
+    assert read[0]["class_name"] == f"class {read[0]['predicted']}"
+
+
+def test_heat_maps_and_pages(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    maps, atlas = tmp_path / "maps", tmp_path / "atlas"
+    written = ["--heat-maps", str(maps), "--report", str(atlas), "--probe", "probe", "--top", "2"]
+    read = json.loads(printed(capsys, *EXPLAIN, *written, "--json", "-"))
+    neurons = [one["neuron"] for one in read[0]["evidence"]["1"]]
+    assert sorted(path.name for path in maps.iterdir()) == [
+        f"01-03-1-{rank:02d}-{neuron}.png" for rank, neuron in enumerate(neurons, 1)
+    ]
+    with Image.open(next(maps.iterdir())) as picture:
+        assert picture.size == (384, 384)
+    assert "probe/03.png" in (atlas / "image-01.html").read_text(encoding="utf-8")
+    assert (atlas / "index.html").is_file()
+
+
+def test_networks_that_were_not_recorded(capsys: pytest.CaptureFixture[str]) -> None:
+    for model, part in (("other_weights", "weights"), ("other_blocks", "architecture")):
+        message = refused(capsys, *EXPLAIN, "--model", f"mine.py:{model}")
+        assert f"model must be the network that was recorded in store/Sequential; it has another {part}" in message
+
+
+def test_mistakes(capsys: pytest.CaptureFixture[str]) -> None:
+    def said(*changes: str) -> str:
+        return refused(capsys, *EXPLAIN, *changes)
+
+    named = ["--class-names", "names.txt"]
+    assert "target must be a class, 'shipp' is none; did you mean 'ship'" in said(*named, "--target", "shipp")
+    assert "versus must be 0…2, got 3" in said("--versus", "3")
+    assert "versus must be another class than the one explained" in said("--target", "1", "--versus", "1")
+    assert "class_names were not given" in said("--target", "ship")
+    assert "class_names must name the 3 classes of the model, got 1000" in said("--class-names", "imagenet")
+    assert "there is no file none.txt" in said("--class-names", "none.txt")
+    assert "draws must be at least 1" in said("--draws", "0")
+    assert "--top must be at least 1, got 0" in said("--top", "0")
+    assert "layers must be recorded in store/Sequential, '3' is not" in said("--layers", "3")
+    assert "there is no network in nowhere" in said("--store", "nowhere")
+    assert "transform must be given" in said("--model", "mine.py:without_transform")
+    image = ["explain", "broken.png", *EXPLAIN[2:]]
+    assert "IMAGE must be an image, broken.png cannot be read: UnidentifiedImageError" in refused(capsys, *image)
+    assert "IMAGE must be a file, there is none ship.png" in refused(capsys, "explain", "ship.png", *EXPLAIN[2:])
+
+
+def test_class_names_of_networks(tmp_path: Path) -> None:
+    model = create_model("resnet20", 4, class_names=NAMES)
+    assert _class_names(None, find_model(str(save_model(model, tmp_path / "saved"))).model) == tuple(NAMES)
+    assert _class_names("names.txt", model) == NAMES
+    assert _class_names(None, create_model("resnet20", 4)) is None
+    imagenet = _class_names(None, find_model("timm:resnet18", weights=False).model)
+    assert imagenet is not None
+    assert (len(imagenet), imagenet[1]) == (1000, "goldfish")
+    assert _class_names(None, torch.nn.Linear(2, 1000)) is None
