@@ -21,6 +21,7 @@ bench: $(VENV)/.test-installed
 	$(BIN)/python -m benchmarks kernels --json benchmarks/results/kernels-$(shell $(BIN)/python -c 'import torch; print("gpu" if torch.cuda.is_available() else "cpu")' 2>/dev/null).json
 	$(BIN)/python -m benchmarks static --json benchmarks/results/static.json
 	$(BIN)/python -m benchmarks dissection --json benchmarks/results/dissection-cpu.json
+	$(BIN)/python -m benchmarks accuracy --json benchmarks/results/accuracy-cpu.json
 	$(BIN)/python -m benchmarks.report
 
 # On a machine with a GPU and PyTorch: correctness first, then times, in one go. PYTHON names its interpreter.

@@ -1,6 +1,10 @@
 """Say in words what each neuron of a network stands for.
 
-Several processes share the work through one store: torchrun --nproc-per-node=4 -m lwta dissect … --store FOLDER
+Examples:
+  lwta dissect --model timm:resnet18 --list-layers               # what can be dissected
+  lwta dissect --model timm:resnet18 --layers layer4 fc --probe photos/ --clip ViT-B-16/openai --concepts imagenet
+  lwta dissect --model run --layers '*act*' --probe photos.zip --clip embeddings.npz --store store --out labels.csv
+  torchrun --nproc-per-node=4 -m lwta dissect … --store store    # several processes share the work
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from lwta.cli.naming import add_json, add_store, open_dissection, write_json
+from lwta.cli.naming import add_json, add_store, lines_of, open_dissection, write_json
 from lwta.dissection.scoring import Scores, compare
 
 
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Score; returns the exit code."""
-    names = None if arguments.class_names is None else _lines(arguments.class_names)
+    names = None if arguments.class_names is None else lines_of(arguments.class_names)
     scores: dict[str, Scores] = {}
     for store in (arguments.store, *arguments.compare):
         one = argparse.Namespace(**{**vars(arguments), "store": store})
@@ -56,11 +56,6 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json != "-":
         print(compare(scores) if several else first)
     return 0
-
-
-def _lines(path: Path) -> list[str]:
-    lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    return [line for line in lines if line]
 
 
 def _unused(name: str, used: dict[str, Scores]) -> str:

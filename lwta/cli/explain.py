@@ -12,8 +12,6 @@ Examples:
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,7 +19,7 @@ from PIL import Image
 from torch import nn
 
 from lwta.cli.models import add_model, find_function, find_model
-from lwta.cli.naming import add_store, open_dissection
+from lwta.cli.naming import add_json, add_store, lines_of, open_dissection, told_elsewhere, write_json
 from lwta.dissection import Explained, explain
 from lwta.dissection.preprocessing import find_transform
 from lwta.dissection.probe.base import decoded
@@ -46,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--draws", type=int, default=6, metavar="N", help="of the winners (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the draws (%(default)s)")
     parser.add_argument("--top", type=int, default=10, metavar="N", help="neurons shown of each layer (%(default)s)")
-    parser.add_argument("--json", metavar="FILE", help="write the explanations there; - for stdout, instead of tables")
+    add_json(parser)
     parser.add_argument("--report", type=Path, metavar="FOLDER", help="write the atlas, with a page for each image")
     parser.add_argument("--heat-maps", type=Path, metavar="FOLDER", help="write pictures of where the neurons fired")
 
@@ -74,16 +72,14 @@ def run(arguments: argparse.Namespace) -> int:
             seed=arguments.seed,
         )
         explained.append(Explained(key, image, explanation))
-    told = sys.stderr if arguments.json == "-" else sys.stdout
     _tell(explained, arguments)
-    if arguments.heat_maps is not None:
-        print(
-            f"Heat maps: {_write_maps(explained, arguments.heat_maps, arguments.top)} in {arguments.heat_maps}",
-            file=told,
-        )
-    if arguments.report is not None:
-        page = dissection.to_report(arguments.report, explained=explained)
-        print(f"The atlas: {page}  (open it in a browser)", file=told)
+    with told_elsewhere(arguments.json):
+        if arguments.heat_maps is not None:
+            number = _write_maps(explained, arguments.heat_maps, arguments.top)
+            print(f"Heat maps: {number} in {arguments.heat_maps}")
+        if arguments.report is not None:
+            page = dissection.to_report(arguments.report, explained=explained)
+            print(f"The atlas: {page}  (open it in a browser)")
     return 0
 
 
@@ -110,8 +106,7 @@ def _class_names(given: str | None, model: nn.Module) -> Sequence[str] | None:
         return list(IMAGENET_CLASSNAMES)
     if not Path(given).is_file():
         raise FileNotFoundError(f"--class-names must be 'imagenet' or a text file, there is no file {given}")
-    lines = Path(given).read_text(encoding="utf-8-sig").splitlines()
-    return [line.strip() for line in lines if line.strip()]
+    return lines_of(Path(given))
 
 
 def _class(text: str | None, names: Sequence[str] | None) -> int | str | None:
@@ -125,11 +120,7 @@ def _tell(explained: Sequence[Explained], arguments: argparse.Namespace) -> None
         print("\n\n".join(f"{one.key}\n{one.explanation.table(arguments.top)}" for one in explained))
     if arguments.json is not None:
         listed = [{"image": one.key, **one.explanation.to_dict(rows=arguments.top)} for one in explained]
-        text = json.dumps(listed, indent=2, ensure_ascii=False) + "\n"
-        if arguments.json == "-":
-            sys.stdout.write(text)
-        else:
-            Path(arguments.json).write_text(text, encoding="utf-8")
+        write_json(listed, arguments.json)
 
 
 def _write_maps(explained: Sequence[Explained], folder: Path, top: int) -> int:

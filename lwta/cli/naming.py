@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +52,7 @@ def add_outputs(parser: argparse.ArgumentParser) -> None:
     """Options that `write` reads."""
     parser.add_argument("--out", type=Path, metavar="CSV", help="file for the labels, a neuron a line")
     parser.add_argument("--report", type=Path, metavar="FOLDER", help="folder for a page with every neuron")
+    add_json(parser)
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -62,6 +67,19 @@ def write_json(findings: Any, file: str) -> None:
         print(text)
     else:
         Path(file).write_text(text + "\n", encoding="utf-8")
+
+
+@contextmanager
+def told_elsewhere(json_file: str | None) -> Iterator[None]:
+    """While the context lasts, what is printed goes to standard error if standard output is for JSON alone."""
+    with redirect_stdout(sys.stderr) if json_file == "-" else nullcontext():
+        yield
+
+
+def lines_of(path: Path) -> list[str]:
+    """What a text file names, a thing a line; empty lines are left out."""
+    lines = (line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines())
+    return [line for line in lines if line]
 
 
 def open_clip(name: str) -> Encoder:
@@ -100,11 +118,26 @@ def open_dissection(arguments: argparse.Namespace) -> Dissection:
 
 def write(dissection: Dissection, arguments: argparse.Namespace) -> None:
     """The files that were asked for, or else the first neurons of each layer on the terminal."""
-    if arguments.out is not None:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        dissection.to_csv(arguments.out)
-        print(f"Every neuron as a table: {arguments.out}")
-    if arguments.report is not None:
-        print(f"Every neuron with its images: {dissection.to_report(arguments.report)}  (open it in a browser)")
-    if arguments.out is None and arguments.report is None:
+    with told_elsewhere(arguments.json):
+        if arguments.out is not None:
+            arguments.out.parent.mkdir(parents=True, exist_ok=True)
+            dissection.to_csv(arguments.out)
+            print(f"Every neuron as a table: {arguments.out}")
+        if arguments.report is not None:
+            page = dissection.to_report(arguments.report)
+            print(f"Every neuron with its images: {page}  (open it in a browser)")
+    if arguments.json is not None:
+        write_json(labels_of(dissection), arguments.json)
+    if arguments.out is None and arguments.report is None and arguments.json is None:
         print(dissection)
+
+
+def labels_of(dissection: Dissection) -> dict[str, list[dict[str, Any]]]:
+    """The labels of every layer for JSON, which knows no NaN."""
+    return {
+        layer: [
+            {**label._asdict(), "score": None if math.isnan(label.score) else label.score}
+            for label in dissection.labels(layer)
+        ]
+        for layer in dissection.layers
+    }

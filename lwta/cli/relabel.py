@@ -1,4 +1,10 @@
-"""Name the neurons in a store by other concepts or another similarity, without touching an image."""
+"""Name the neurons in a store by other concepts or another similarity, without touching an image.
+
+Examples:
+  lwta relabel STORE --concepts mine.txt                # other words
+  lwta relabel STORE --similarity cos --out labels.csv  # another similarity
+  lwta relabel STORE --layers fc --json -               # for another program
+"""
 
 from __future__ import annotations
 

@@ -1,18 +1,25 @@
 """Train a network with competition on images in classes; an interrupted run goes on when called again.
 
-Writes a checkpoint, a table of the epochs, and the network as a folder that lwta.load_model reads. Several processes:
-torchrun --nproc-per-node N -m lwta train …
+Writes a checkpoint, a table of the epochs, and the network as a folder that lwta.load_model reads.
+
+Examples:
+  lwta train photos/ --out run --input-size 32                  # photos/train/<class>/*, photos/test/<class>/*
+  lwta train cifar10:data --out run --competitors 4 --epochs 30  # CIFAR-10, downloaded into data/
+  lwta train photos.zip --out run --model deit_tiny --competitors 24 --recipe deit --amp bfloat16
+  torchrun --nproc-per-node N -m lwta train photos/ --out run    # several processes
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from lwta.cli.naming import add_json, told_elsewhere, write_json
 from lwta.models import create_model, list_models
 from lwta.training import RECIPES, Recipe, open_images, train
 
@@ -38,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--amp", choices=("bfloat16", "float16"), help="mixed precision")
     parser.add_argument("--compile", action="store_true", help="run steps through torch.compile")
     parser.add_argument("--draws", type=int, default=6, help="of the averaged evaluation at the end (%(default)s)")
+    add_json(parser)
     parser.add_argument("--checkpoint-every", type=int, metavar="STEPS", help="also write checkpoints within epochs")
     group = parser.add_argument_group("numbers of the recipe to change")
     for field in fields(Recipe):
@@ -74,7 +82,11 @@ def run(arguments: argparse.Namespace) -> int:
         checkpoint_every=arguments.checkpoint_every,
         **settings,
     )
-    for name, found in result.evaluations.items():
-        print(f"{name:8}  top-1 {found.top1:.2%}  top-5 {found.top5:.2%}  on {found.images} images")
-    print(f"The network: {arguments.out / 'model'}")
+    with told_elsewhere(arguments.json):
+        for name, found in result.evaluations.items():
+            print(f"{name:8}  top-1 {found.top1:.2%}  top-5 {found.top5:.2%}  on {found.images} images")
+        print(f"The network: {arguments.out / 'model'}")
+    if arguments.json is not None and os.environ.get("RANK", "0") == "0":  # torchrun's first process speaks for all
+        evaluations = {name: found._asdict() for name, found in result.evaluations.items()}
+        write_json({"model": str(arguments.out / "model"), "evaluations": evaluations}, arguments.json)
     return 0

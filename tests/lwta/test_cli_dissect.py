@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import os
 import signal
 import subprocess
@@ -98,6 +100,16 @@ def test_dissect_and_relabel(here: Path, capsys: pytest.CaptureFixture[str]) -> 
     printed = capsys.readouterr().out
     assert printed.startswith("4: 5 neurons, 24 images, 3 concepts")
     assert "circle" not in printed
+
+    assert main(["relabel", "store", "--out", "four.csv", "--json", "-"]) == 0
+    labels = json.loads(capsys.readouterr().out)
+    rows = list(csv.DictReader(Path("two.csv").read_text(encoding="utf-8").splitlines()))
+    assert [(row["layer"], row["concept"]) for row in rows] == [
+        (layer, one["concept"] or "") for layer, found in labels.items() for one in found
+    ]
+    assert [row["score"] for row in rows] == [
+        "" if one["score"] is None else f"{one['score']:.5f}" for found in labels.values() for one in found
+    ]
 
 
 def test_layers(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from pathlib import Path
 
@@ -35,7 +36,12 @@ def test_train(archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert [line.split()[0] for line in first.splitlines()[:3]] == ["sample", "average", "argmax"]
     assert main(command) == 0  # nothing is left to train
     assert capsys.readouterr().out == first
-    model = load_model(tmp_path / "run" / "model")
+    assert main([*command, "--json", "-"]) == 0
+    captured = capsys.readouterr()
+    found = json.loads(captured.out)
+    assert first in captured.err  # what is said to people gives way
+    assert f"top-1 {found['evaluations']['average']['top1']:.2%}" in first.splitlines()[1]
+    model = load_model(found["model"])
     assert (model.lwta_config.competitors, model.lwta_config.class_names) == (4, ("bright", "dark"))
     assert model(torch.zeros(1, 3, 8, 8)).shape == (1, 2)
 
