@@ -12,10 +12,12 @@ from PIL import Image
 
 PAGES = {
     "overview": ("index.html", (1100, 900)),
-    "layer": ("layer-01.html", (1280, 860)),
-    "neuron": ("layer-01.html#neuron-0", (480, 1080)),
+    "layer": ("layer-02.html", (1280, 860)),
+    "neuron": ("layer-02.html#neuron-0", (480, 1080)),
     "image": ("image-01.html", (1100, 860)),
 }
+
+FRAME = 120  # pixels of a window that the browser sometimes leaves empty at the bottom
 
 
 def photograph(program: str, address: str, size: tuple[int, int], path: Path) -> None:
@@ -25,14 +27,19 @@ def photograph(program: str, address: str, size: tuple[int, int], path: Path) ->
         raw = Path(folder) / "raw.png"
         subprocess.run(
             [
-                *(program, "--headless=new", "--no-sandbox", "--hide-scrollbars", f"--screenshot={raw}"),
-                *(f"--window-size={width},{height}", f"--user-data-dir={folder}/profile", address),
+                *(program, "--headless=new", "--no-sandbox", "--hide-scrollbars"),
+                *(
+                    f"--screenshot={raw}",
+                    f"--window-size={width},{height + FRAME}",
+                    f"--user-data-dir={folder}/profile",
+                    address,
+                ),
             ],
             check=True,
             stderr=subprocess.DEVNULL,
         )
         with Image.open(raw) as image:
-            image.convert("RGB").quantize(128).save(path, optimize=True)
+            image.convert("RGB").crop((0, 0, width, height)).quantize(128).save(path, optimize=True)
 
 
 def main() -> None:
