@@ -63,7 +63,8 @@ def _check_similarity(path: Path, operands: tuple[torch.Tensor, ...], power: int
     eager = _similarity(*(t.float() for t in on_cpu), power)
     i, t, w, c = (t.double() for t in on_cpu)
     largest = (i.abs() @ t.abs().t()).amax() + c.abs().amax() if len(i) else torch.tensor(0.0)
-    rounding = 2.0**-20 * largest**power * w.norm(), 2.0**-20 * largest ** (2 * power) * len(i)
+    unit = 2.0**-20 * math.sqrt(len(t))  # of the norm over concepts, which all round alike if they are equal
+    rounding = unit * largest**power * w.norm(), unit * largest ** (2 * power) * len(i)
     for got, *others, noise in zip(path(*operands, power), exact, eager, rounding, strict=True):
         _close(got, *others, rounding=float(noise))
 

@@ -35,7 +35,7 @@ def to_tensor(image):
 
 
 def slowly(image):
-    time.sleep(0.05)
+    time.sleep(0.25)
     return to_tensor(image)
 
 
