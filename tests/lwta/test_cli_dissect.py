@@ -35,7 +35,7 @@ def to_tensor(image):
 
 
 def slowly(image):
-    time.sleep(0.25)
+    time.sleep(0.05)
     return to_tensor(image)
 
 
@@ -205,7 +205,13 @@ def started(*command: str, **kept: str) -> subprocess.Popen[str]:
     paths = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", **kept}
     return subprocess.Popen(
-        [sys.executable, "-m", *command], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", *command],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a shell's background job ignores Ctrl-C, and so would its children
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
