@@ -98,10 +98,10 @@ def audit(dissection: Dissection) -> Audit:
 
 
 def _divided(dissection: Dissection, layer: str, labels: list[int]) -> list[DividedBlock]:
-    competitors, shares = dissection.recording.competitors(layer), dissection.recording.win_shares(layer)
-    if competitors is None or shares is None:
+    shares = dissection.recording.block_shares(layer)
+    if shares is None:
         return []
-    of_block = (shares.view(-1, competitors) / shares.view(-1, competitors).sum(1, keepdim=True)).flatten().tolist()
+    competitors, of_block = shares.shape[1], shares.flatten().tolist()
     found = []
     for first in range(0, len(labels), competitors):
         units = range(first, first + competitors)

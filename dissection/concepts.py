@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lwta.dissection.encoder import Encoder
-from lwta.dissection.words import some
+from lwta.dissection.words import read_lines, some
 
 TINY = Path(__file__).parent / "tiny" / "concepts.txt"
 
@@ -72,12 +72,7 @@ class Concepts:
             FileNotFoundError: there is no such file.
             ValueError: the file holds no concept, or is not UTF-8 text.
         """
-        path = Path(path)
-        try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
-        except UnicodeDecodeError as error:
-            raise ValueError(f"path must be a text file in UTF-8, one concept a line; {path}: {error}") from None
-        return cls(lines, str(path), templates)
+        return cls(read_lines(path), str(path), templates)
 
     @classmethod
     def imagenet(cls, *, templates: Sequence[str] = ("{}",)) -> Concepts:
@@ -97,7 +92,7 @@ class Concepts:
     @classmethod
     def tiny(cls, *, templates: Sequence[str] = ("{}",)) -> Concepts:
         """The vocabulary of the embedded tiny CLIP: digits, strokes, shapes, colours and textures."""
-        return cls(TINY.read_text(encoding="utf-8").splitlines(), "tiny concepts", templates)
+        return cls(read_lines(TINY), "tiny concepts", templates)
 
     @classmethod
     def of(cls, concepts: Concepts | Sequence[str] | str | Path) -> Concepts:

@@ -101,14 +101,24 @@ class Recording(ABC):
         positions = self._tally(layer).positions_won
         return None if positions is None else positions / len(self.keys)
 
+    def block_shares(self, layer: str) -> Tensor | None:
+        """(B, U) float64: how the competitors of each block divide its wins; None without competition."""
+        shares, competitors = self.win_shares(layer), self.competitors(layer)
+        if shares is None or competitors is None:
+            return None
+        blocks = shares.view(-1, competitors)
+        return blocks / blocks.sum(1, keepdim=True)
+
     def answered(self, layer: str) -> Tensor:
         """(D,) bool: whether each neuron won on any image, or, without competition, was other than 0 on any."""
         return self._tally(layer).answered
 
-    def scores(self, make_similarity: Callable[[], Similarity], text_features: Tensor) -> dict[str, Tensor]:
-        """By layer, the (D, M) float32 scores of its neurons against M concepts (M, d)."""
+    def scores(
+        self, make_similarity: Callable[[], Similarity], text_features: Tensor, layers: Sequence[str] | None = None
+    ) -> dict[str, Tensor]:
+        """By layer, of all or of some, the (D, M) float32 scores of its neurons against M concepts (M, d)."""
         scores = {}
-        for layer in self.layers:
+        for layer in self.layers if layers is None else layers:
             similarity, tally = make_similarity(), Tally()
             for shard in self.shards(layer):
                 similarity.update(shard)

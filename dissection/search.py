@@ -1,4 +1,4 @@
-"""Neurons for a text, and what the labels of all layers together say of a network."""
+"""Neurons for a text."""
 
 from __future__ import annotations
 
@@ -76,10 +76,5 @@ def _similarities(
         hint = did_you_mean(text, concepts.names)
         raise ValueError(f"text must be a concept or one that CLIP can encode, got {text!r}: {error}{hint}") from None
     features = torch.cat([concepts.encode(dissection.clip), embedding])
-    found = {}
-    for layer in layers:
-        accumulator = make_similarity()
-        for shard in dissection.recording.shards(layer):
-            accumulator.update(shard)
-        found[layer] = accumulator.finalize(features)[:, -1]
-    return found
+    scores = dissection.recording.scores(make_similarity, features, layers)
+    return {layer: found[:, -1] for layer, found in scores.items()}

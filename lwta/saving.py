@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from lwta.files import write_atomically
 from lwta.models import ModelConfig, build, config_of
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -71,15 +70,3 @@ def load_model(folder: str | Path, *, device: torch.device | str = "cpu") -> nn.
         raise ValueError(f"{folder / CONFIG} is not JSON: {error}") from error
     model = build(ModelConfig.from_dict(settings))
     return load_checkpoint(model, folder / WEIGHTS).to(device).eval()
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Have ``write`` fill a temporary file, make sure it is on the disk, and give it its name."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        write(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

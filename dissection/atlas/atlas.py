@@ -13,8 +13,10 @@ from lwta.dissection.atlas.explained import ImagePage, image_page
 from lwta.dissection.atlas.files import replace_file, script
 from lwta.dissection.atlas.thumbnails import write_thumbnails
 from lwta.dissection.explaining import Explained
+from lwta.dissection.plain import as_json
 from lwta.dissection.result import Dissection
 
+FIGURES = "layers.json"
 STATIC = ("atlas.css", "atlas.js")
 
 
@@ -28,6 +30,8 @@ def write_atlas(
     progress: bool = True,
 ) -> Path:
     """Write a folder of static pages: an overview, a page for each layer, one for each explained image.
+
+    Beside them ``layers.json``, the figures of every layer for other programs.
 
     It opens from disk and needs no network. Without JavaScript everything is there but searching and sorting. Images
     are named after their content, layers and pages by number: no key becomes a path. Files appear whole, the overview
@@ -81,16 +85,12 @@ def write_atlas(
     replace_file(folder / "concepts.js", script("CONCEPTS", _index(layers)))
     for layer in layers:
         replace_file(folder / layer.page, environment.get_template("layer.html").render(layer=layer))
+    replace_file(folder / FIGURES, as_json([layer.figures() for layer in layers]))
     links = {layer.name: layer.page for layer in layers}
     for image in images:
         replace_file(folder / image.page, environment.get_template("image.html").render(image=image, links=links))
     replace_file(folder / "index.html", environment.get_template("overview.html").render())
     return folder / "index.html"
-
-
-def overview(dissection: Dissection, top: int = 1) -> list[dict[str, object]]:
-    """The overview's figures, layer by layer, for JSON."""
-    return [gather(dissection, name, place, top).figures() for place, name in enumerate(dissection.layers, 1)]
 
 
 def _index(layers: Sequence[LayerCards]) -> list[list[object]]:
@@ -102,4 +102,4 @@ def _index(layers: Sequence[LayerCards]) -> list[list[object]]:
     ]
 
 
-__all__ = ["Explained", "ImagePage", "overview", "write_atlas"]
+__all__ = ["Explained", "ImagePage", "write_atlas"]

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from math import isnan, log
-
-import torch
-from torch import Tensor
+from math import isnan
 
 from lwta.dissection.recording import Recording
 from lwta.dissection.result import Dissection, Label
+from lwta.dissection.scoring.layers import block_entropies
 from lwta.dissection.scoring.neurons import neuron_scores
 
 RUNNER_UPS = 4
@@ -116,17 +114,8 @@ def gather(dissection: Dissection, layer: str, number: int, top: int) -> LayerCa
         share = None if shares is None else float(shares[label.neuron])
         classes = known.classes[label.neuron]
         cards.append(Card(label, share, None if isnan(purity) else purity, classes, images[label.neuron]))
-    competitors = recording.competitors(layer)
-    balance = [] if shares is None or not competitors else _balance(shares.view(-1, competitors))
-    return LayerCards(layer, number, cards, competitors, _active(recording, layer), balance)
-
-
-def _balance(shares: Tensor) -> list[float]:
-    """Entropy of each row, between 0 and 1."""
-    if shares.shape[1] == 1:
-        return []
-    law = shares / shares.sum(1, keepdim=True)
-    return (-torch.special.xlogy(law, law).sum(1) / log(shares.shape[1])).clamp(0, 1).tolist()
+    balance = block_entropies(recording, layer).tolist()
+    return LayerCards(layer, number, cards, recording.competitors(layer), _active(recording, layer), balance)
 
 
 def _active(recording: Recording, layer: str) -> float:

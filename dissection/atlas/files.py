@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
+from lwta.files import write_atomically
+
 
 def replace_file(path: Path, content: bytes | str) -> None:
-    """Write a file under another name first: nobody sees half of it."""
+    """Write a file, whole or not at all."""
     data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(data)
-    temporary.replace(path)
+    write_atomically(path, lambda temporary: temporary.write_bytes(data), durable=False)  # there are thousands of them
 
 
 def script(name: str, value: Any) -> str:

@@ -17,6 +17,7 @@ from lwta.dissection.explaining.heat_map import positions, prefix_tokens, seen
 from lwta.dissection.hooks import Tap, evaluating, find_layers, seeded, tapped
 from lwta.dissection.loading import Transform
 from lwta.dissection.result import Dissection
+from lwta.models.config import class_names_of
 
 MAPPED = 12
 """Neurons of each layer whose positions are kept."""
@@ -48,7 +49,7 @@ def explain(
         dissection: names the neurons, and gives the layers.
         transform: preprocessing; None for that of the dissection.
         layers: some of the dissected layers; None for all.
-        class_names: C names of the classes; None for their numbers.
+        class_names: C names of the classes; None for those that a network of `lwta.create_model` carries, or numbers.
         target: index or name of the class to explain; None for the one that is predicted.
         versus: index or name of another: the contributions are then to the difference of the two logits.
         draws: of the winners, at least 1. Probabilities are averaged over them; the neurons and contributions are those
@@ -64,6 +65,7 @@ def explain(
         raise TypeError(f"image must be a PIL image, got {type(image).__name__}")
     if draws < 1:
         raise ValueError(f"draws must be at least 1, got {draws}")
+    class_names = class_names_of(model) if class_names is None else class_names
     names = dissection.layers if layers is None else list(layers)
     concepts = {name: [label.concept for label in dissection.labels(name, runner_ups=0)] for name in names}
     transform = transform or dissection.transform

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -12,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from lwta.dissection.explaining.heat_map import overlaid
+from lwta.dissection.plain import write_json
 from lwta.dissection.table import Column, text_table
 from lwta.dissection.words import did_you_mean
 
@@ -133,8 +133,7 @@ class Explanation:
 
     def to_json(self, path: str | Path, *, rows: int | None = None, maps: bool = False) -> None:
         """Write `to_dict` as UTF-8."""
-        text = json.dumps(self.to_dict(rows=rows, maps=maps), indent=2, ensure_ascii=False)
-        Path(path).write_text(text + "\n", encoding="utf-8")
+        write_json(self.to_dict(rows=rows, maps=maps), path)
 
     def __str__(self) -> str:
         return self.table()

@@ -60,12 +60,15 @@ def winner_entropy(recording: Recording, layer: str) -> float:
         >>> winner_entropy(MemoryRecording([batch], [], "mean"), "act")
         1.0
     """
-    shares, competitors = recording.win_shares(layer), recording.competitors(layer)
-    if shares is None or competitors is None or competitors == 1:
-        return math.nan
-    blocks = shares.view(-1, competitors)
-    p = blocks / blocks.sum(1, keepdim=True)
-    return float(-torch.special.xlogy(p, p).sum(1).mean() / math.log(competitors)) + 0.0
+    return float(block_entropies(recording, layer).mean())
+
+
+def block_entropies(recording: Recording, layer: str) -> Tensor:
+    """(B,) float64 in 0…1: what `winner_entropy` is the mean of; none without competition and for U = 1."""
+    p = recording.block_shares(layer)
+    if p is None or p.shape[1] == 1:
+        return torch.empty(0, dtype=torch.float64)
+    return (-torch.special.xlogy(p, p).sum(1) / math.log(p.shape[1])).clamp(0, 1)
 
 
 def active_share(recording: Recording, layer: str) -> float:

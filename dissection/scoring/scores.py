@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lwta.dissection.plain import without_nan, write_json
 from lwta.dissection.result import Dissection
 from lwta.dissection.scoring.identification import Identification, identify
 from lwta.dissection.scoring.layers import LayerScores, active_share, label_indices, redundancy, winner_entropy
@@ -17,6 +17,7 @@ from lwta.dissection.scoring.part import Part, is_held_out
 from lwta.dissection.scoring.prediction import Interval, concept_aucs, confidence, contrasts
 from lwta.dissection.similarity import Similarity, find_similarity
 from lwta.dissection.table import Column, text_table
+from lwta.models.config import class_names_of
 
 NOTHING = Interval(math.nan, math.nan, math.nan)
 
@@ -54,14 +55,13 @@ class Scores:
             "images": self.images,
             "held_out": self.held_out,
             "similarity": self.similarity,
-            "layers": [_plain(row._asdict()) for row in self.layers],
-            "identification": None if self.identification is None else _plain(self.identification._asdict()),
+            "layers": [without_nan(row._asdict()) for row in self.layers],
+            "identification": None if self.identification is None else without_nan(self.identification._asdict()),
         }
 
     def to_json(self, path: str | Path) -> None:
         """Write `to_dict` as UTF-8."""
-        text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
-        Path(path).write_text(text + "\n", encoding="utf-8")
+        write_json(self.to_dict(), path)
 
     def __str__(self) -> str:
         return self.table()
@@ -77,7 +77,7 @@ def score(
     """See `lwta.dissection.Dissection.scores`."""
     if not 0 <= held_out < 1:
         raise ValueError(f"held_out must be a share of the images, 0 or more and less than 1, got {held_out}")
-    class_names = _known_names(dissection) if class_names is None else class_names
+    class_names = class_names_of(dissection.model) if class_names is None else class_names
     output = _output_layer(dissection, class_names, output_layer)
     identification = None if class_names is None or output is None else identify(dissection, output, class_names)
     images = len(dissection.recording.keys)
@@ -122,11 +122,6 @@ def _check(
         layer: confidence(concept_aucs(checking, layer, contrasts(label_indices(similarities[layer]), concepts)))
         for layer in dissection.layers
     }, len(checking.keys)
-
-
-def _known_names(dissection: Dissection) -> Sequence[str] | None:
-    """Those that a network of `lwta.create_model` carries."""
-    return getattr(getattr(dissection.model, "lwta_config", None), "class_names", None)
 
 
 def _output_layer(dissection: Dissection, names: Sequence[str] | None, layer: str | None) -> str | None:
@@ -208,7 +203,3 @@ def _share(value: float) -> str:
 
 def _number(value: float) -> str:
     return "–" if value != value else f"{value:.2f}"
-
-
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: None if value != value else value for name, value in values.items()}

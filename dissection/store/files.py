@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import os
 import time
 from pathlib import Path
-from uuid import uuid4
+
+from lwta.files import TEMPORARY, write_atomically
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 ABANDONED = 24 * 3600  # seconds after which a temporary file belongs to a process that was killed
@@ -30,25 +30,12 @@ def checksum(data: bytes) -> str:
 
 
 def write_file(path: Path, data: bytes) -> str:
-    """Write a file under a temporary name, see it onto the disk, then give it its name; returns the checksum.
-
-    Whatever moment the process or the machine stops at, ``path`` is afterwards what it was before, or the new file.
+    """Write a file, whole or not at all; returns the checksum.
 
     Raises:
         OSError: it cannot be written; nothing is left behind.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
+    write_atomically(path, lambda temporary: temporary.write_bytes(data))
     return checksum(data)
 
 
@@ -69,15 +56,6 @@ def read_file(path: Path, expected: str) -> bytes:
 
 def remove_abandoned(folder: Path) -> None:
     """Remove the temporary files that killed processes left in a folder and those below it."""
-    for path in folder.rglob(".*.tmp"):
+    for path in folder.rglob(TEMPORARY):
         if path.stat().st_mtime < time.time() - ABANDONED:
             path.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    """See new names of files onto the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

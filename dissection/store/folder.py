@@ -99,16 +99,9 @@ class ShardFolder:
         if not (path / MANIFEST).exists():
             _write_manifest(path, {"kind": kind, "parts": dict(parts), "grid": asdict(grid), "shards": {}})
         folder = cls(path)
-        before = folder.manifest["parts"]
-        changed = [
-            f"{part} (stored: {_short(before.get(part))}; now: {_short(parts.get(part))})"
-            for part in dict.fromkeys([*before, *parts])
-            if before.get(part) != parts.get(part)
-        ]
-        if changed:
-            raise ValueError(
-                f"store: {path} was recorded with another {', another '.join(changed)}; {advice}{begin_anew(path)}"
-            )
+        other = other_parts(folder.manifest["parts"], parts)
+        if other:
+            raise ValueError(f"store: {path} was recorded with {other}; {advice}{begin_anew(path)}")
         remove_abandoned(path)
         return folder
 
@@ -180,6 +173,20 @@ class ShardFolder:
 
     def _line(self, shard: int) -> Path:
         return self.path / "shards" / f"{shard:05d}.json"
+
+
+def other_parts(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Which parts a content depends on have changed, for a message; empty if none has.
+
+    Example:
+        >>> other_parts({"layer": "act", "pool": "mean"}, {"layer": "fc", "pool": "mean"})
+        'another layer (stored: act; now: fc)'
+    """
+    return ", ".join(
+        f"another {part} (stored: {_short(before.get(part))}; now: {_short(now.get(part))})"
+        for part in dict.fromkeys([*before, *now])
+        if before.get(part) != now.get(part)
+    )
 
 
 def begin_anew(path: Path) -> str:

@@ -19,7 +19,7 @@ from lwta.dissection.similarity import Similarity, find_similarity
 from lwta.dissection.store.contents import ImageTable, StoredActivations, StoredImages, network_folder
 from lwta.dissection.store.filling import Filler
 from lwta.dissection.store.fingerprint import embedder, fingerprint_architecture, fingerprint_weights
-from lwta.dissection.store.folder import MANIFEST, RESUME, ShardFolder
+from lwta.dissection.store.folder import MANIFEST, RESUME, ShardFolder, other_parts
 from lwta.dissection.store.recording import StoredRecording
 from lwta.dissection.store.team import Team
 from lwta.dissection.words import did_you_mean
@@ -155,16 +155,10 @@ def check_network(store: str | Path, model: nn.Module, name: str | None = None) 
         ValueError: its weights or its architecture are not those recorded.
     """
     folder = ShardFolder(network_folder(Path(store), name or _only_network(Path(store))))
-    parts = folder.manifest["parts"]
-    for part, now in {
-        "weights": fingerprint_weights(model),
-        "architecture": fingerprint_architecture(model),
-    }.items():
-        if parts[part] != now:
-            raise ValueError(
-                f"model must be the network that was recorded in {folder.path}; it has another {part} "
-                f"(stored: {parts[part][:12]}; now: {now[:12]})"
-            )
+    now = {"weights": fingerprint_weights(model), "architecture": fingerprint_architecture(model)}
+    other = other_parts({part: folder.manifest["parts"][part] for part in now}, now)
+    if other:
+        raise ValueError(f"model must be the network that was recorded in {folder.path}; it has {other}")
 
 
 def networks(store: Path) -> list[str]:

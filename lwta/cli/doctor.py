@@ -9,7 +9,6 @@ Examples:
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import shutil
 from importlib import metadata
@@ -19,6 +18,7 @@ from typing import Any
 import torch
 
 from lwta import functional
+from lwta.cli.output import add_json, tell
 from lwta.dissection import ClipEncoder
 from lwta.dissection.table import Column, text_table
 from lwta.kernels import reference
@@ -37,7 +37,7 @@ Facts = dict[str, Any]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `lwta doctor`."""
     parser.add_argument("--clip", metavar="NAME", help="open this CLIP too; it is downloaded if it is not here")
-    parser.add_argument("--json", metavar="FILE", help="write the findings there; - for standard output")
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -49,13 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
         "clip": clips(arguments.clip),
     }
     problems: list[str] = [line for part in findings.values() for line in part.pop("problems")]
-    report = json.dumps({**findings, "problems": problems}, indent=2)
-    if arguments.json == "-":
-        print(report)
-    else:
-        if arguments.json:
-            Path(arguments.json).write_text(report + "\n", encoding="utf-8")
-        print(_text(findings, problems))
+    tell({**findings, "problems": problems}, _text(findings, problems), arguments.json)
     return 1 if problems else 0
 
 

@@ -12,8 +12,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from lwta.cli.naming import add_json, add_store, lines_of, open_dissection, write_json
+from lwta.cli.naming import add_store, open_dissection
+from lwta.cli.output import add_json, tell
 from lwta.dissection.scoring import Scores, compare
+from lwta.dissection.words import read_lines
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,20 +43,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Score; returns the exit code."""
-    names = None if arguments.class_names is None else lines_of(arguments.class_names)
+    names = None if arguments.class_names is None else read_lines(arguments.class_names)
     scores: dict[str, Scores] = {}
     for store in (arguments.store, *arguments.compare):
         one = argparse.Namespace(**{**vars(arguments), "store": store})
         scores[_unused(store.name or str(store), scores)] = open_dissection(one).scores(
             names, arguments.output_layer, arguments.held_out
         )
-    several = len(scores) > 1
-    (first, *_) = scores.values()
-    if arguments.json:
-        findings = {name: found.to_dict() for name, found in scores.items()} if several else first.to_dict()
-        write_json(findings, arguments.json)
-    if arguments.json != "-":
-        print(compare(scores) if several else first)
+    if len(scores) > 1:
+        tell({name: found.to_dict() for name, found in scores.items()}, compare(scores), arguments.json)
+    else:
+        (found,) = scores.values()
+        tell(found.to_dict(), found, arguments.json)
     return 0
 
 

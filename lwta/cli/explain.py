@@ -19,11 +19,14 @@ from PIL import Image
 from torch import nn
 
 from lwta.cli.models import add_model, find_function, find_model
-from lwta.cli.naming import add_json, add_store, lines_of, open_dissection, told_elsewhere, write_json
+from lwta.cli.naming import add_store, open_dissection
+from lwta.cli.output import add_json, tell, told_elsewhere
 from lwta.dissection import Explained, explain
 from lwta.dissection.preprocessing import find_transform
 from lwta.dissection.probe.base import decoded
 from lwta.dissection.store.opening import check_network
+from lwta.dissection.words import read_lines
+from lwta.models.config import class_names_of
 
 IMAGENET = 1000  # classes
 MAP_SIDE = 384  # pixels of the longer side of a heat map
@@ -95,9 +98,8 @@ def _opened(path: Path) -> Image.Image:
 def _class_names(given: str | None, model: nn.Module) -> Sequence[str] | None:
     """Those that ``--class-names`` names, or those that the network was saved with, or ImageNet's for 1,000 classes."""
     if given is None:
-        config = getattr(model, "lwta_config", model)
-        own: Sequence[str] | None = getattr(config, "class_names", None)
-        if own is not None or getattr(config, "num_classes", None) != IMAGENET:
+        own, classes = class_names_of(model), getattr(getattr(model, "lwta_config", model), "num_classes", None)
+        if own is not None or classes != IMAGENET:
             return own
         given = "imagenet"
     if given == "imagenet":
@@ -106,7 +108,7 @@ def _class_names(given: str | None, model: nn.Module) -> Sequence[str] | None:
         return list(IMAGENET_CLASSNAMES)
     if not Path(given).is_file():
         raise FileNotFoundError(f"--class-names must be 'imagenet' or a text file, there is no file {given}")
-    return lines_of(Path(given))
+    return read_lines(given)
 
 
 def _class(text: str | None, names: Sequence[str] | None) -> int | str | None:
@@ -116,11 +118,9 @@ def _class(text: str | None, names: Sequence[str] | None) -> int | str | None:
 
 def _tell(explained: Sequence[Explained], arguments: argparse.Namespace) -> None:
     """The explanations on the terminal, or as JSON, or both."""
-    if arguments.json != "-":
-        print("\n\n".join(f"{one.key}\n{one.explanation.table(arguments.top)}" for one in explained))
-    if arguments.json is not None:
-        listed = [{"image": one.key, **one.explanation.to_dict(rows=arguments.top)} for one in explained]
-        write_json(listed, arguments.json)
+    listed = [{"image": one.key, **one.explanation.to_dict(rows=arguments.top)} for one in explained]
+    text = "\n\n".join(f"{one.key}\n{one.explanation.table(arguments.top)}" for one in explained)
+    tell(listed, text, arguments.json)
 
 
 def _write_maps(explained: Sequence[Explained], folder: Path, top: int) -> int:

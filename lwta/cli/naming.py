@@ -1,18 +1,15 @@
-"""What subcommands share: by what neurons are named, the store they are in, and where the names go."""
+"""What subcommands share: by what neurons are named, the store they are in, and the files of the names."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import math
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any
 
+from lwta.cli.output import add_json, told_elsewhere, write_json
 from lwta.dissection import SIMILARITIES, ClipEncoder, Concepts, Dissection, Embeddings, open_store
 from lwta.dissection.encoder import Encoder
+from lwta.dissection.plain import without_nan
 from lwta.dissection.store.opening import recorded_clip
 
 
@@ -53,33 +50,6 @@ def add_outputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="CSV", help="file for the labels, a neuron a line")
     parser.add_argument("--report", type=Path, metavar="FOLDER", help="folder for a page with every neuron")
     add_json(parser)
-
-
-def add_json(parser: argparse.ArgumentParser) -> None:
-    """The option ``--json``; `write_json` writes there."""
-    parser.add_argument("--json", metavar="FILE", help="write the findings there; - for standard output alone")
-
-
-def write_json(findings: Any, file: str) -> None:
-    """Print the findings as JSON, or write them to a file as UTF-8."""
-    text = json.dumps(findings, indent=2, ensure_ascii=False)
-    if file == "-":
-        print(text)
-    else:
-        Path(file).write_text(text + "\n", encoding="utf-8")
-
-
-@contextmanager
-def told_elsewhere(json_file: str | None) -> Iterator[None]:
-    """While the context lasts, what is printed goes to standard error if standard output is for JSON alone."""
-    with redirect_stdout(sys.stderr) if json_file == "-" else nullcontext():
-        yield
-
-
-def lines_of(path: Path) -> list[str]:
-    """What a text file names, a thing a line; empty lines are left out."""
-    lines = (line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines())
-    return [line for line in lines if line]
 
 
 def open_clip(name: str) -> Encoder:
@@ -126,18 +96,11 @@ def write(dissection: Dissection, arguments: argparse.Namespace) -> None:
         if arguments.report is not None:
             page = dissection.to_report(arguments.report)
             print(f"Every neuron with its images: {page}  (open it in a browser)")
-    if arguments.json is not None:
-        write_json(labels_of(dissection), arguments.json)
+    write_json(labels_of(dissection), arguments.json)
     if arguments.out is None and arguments.report is None and arguments.json is None:
         print(dissection)
 
 
 def labels_of(dissection: Dissection) -> dict[str, list[dict[str, Any]]]:
-    """The labels of every layer for JSON, which knows no NaN."""
-    return {
-        layer: [
-            {**label._asdict(), "score": None if math.isnan(label.score) else label.score}
-            for label in dissection.labels(layer)
-        ]
-        for layer in dissection.layers
-    }
+    """The labels of every layer for JSON."""
+    return {layer: [without_nan(label._asdict()) for label in dissection.labels(layer)] for layer in dissection.layers}

@@ -8,10 +8,12 @@ Examples:
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
-from lwta.cli.naming import add_json, add_store, open_dissection, told_elsewhere, write_json
-from lwta.dissection.atlas.atlas import overview
+from lwta.cli.naming import add_store, open_dissection
+from lwta.cli.output import add_json, tell
+from lwta.dissection.atlas.atlas import FIGURES
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,8 +29,6 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the atlas; returns the exit code."""
     dissection = open_dissection(arguments)
     page = dissection.to_report(arguments.out, title=arguments.title, top=arguments.top)
-    with told_elsewhere(arguments.json):
-        print(f"The atlas: {page}  (open it in a browser)")
-    if arguments.json is not None:
-        write_json({"index": str(page), "layers": overview(dissection)}, arguments.json)
+    layers = json.loads(page.with_name(FIGURES).read_text(encoding="utf-8"))
+    tell({"index": str(page), "layers": layers}, f"The atlas: {page}  (open it in a browser)", arguments.json)
     return 0

@@ -12,7 +12,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from lwta.cli.naming import add_json, add_store, open_dissection, write_json
+from lwta.cli.naming import add_store, open_dissection
+from lwta.cli.output import add_json, tell
 from lwta.dissection.search import Found
 from lwta.dissection.table import Column, text_table
 
@@ -37,10 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         found = dissection.search(arguments.text, arguments.n)
         findings, text = {"text": arguments.text, "neurons": [one._asdict() for one in found]}, _table(found)
-    if arguments.json:
-        write_json(findings, arguments.json)
-    if arguments.json != "-":
-        print(text)
+    tell(findings, text, arguments.json)
     return 0
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lwta.saving import write_atomically
+from lwta.files import write_atomically
 
 
 def seed_generators(seed: int) -> None:

@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from lwta.checks import check_choice
+from lwta.files import write_atomically
 from lwta.models import config_of
 from lwta.network import competitions
-from lwta.saving import save_model, write_atomically
+from lwta.saving import save_model
 from lwta.training.distributed import processes
 from lwta.training.engine import Trainer
 from lwta.training.evaluation import Evaluation, evaluate

@@ -12,8 +12,8 @@ from PIL import Image
 from test_dissect import dissected
 from torch import nn
 
-from lwta import LWTA
-from lwta.dissection import explain
+from lwta import LWTA, create_model
+from lwta.dissection import Embeddings, dissect, explain
 from lwta.dissection.explaining.heat_map import overlaid, positions
 from lwta.dissection.hooks import seeded
 
@@ -118,7 +118,7 @@ def test_the_difference_of_two_logits_is_shared_out() -> None:
     with torch.inference_mode():
         logits = model(to_tensor(RED)[None])[0]
     assert explanation.explained_logit == pytest.approx(float(logits[1] - logits[2]))
-    bias = float(model.head.bias[1] - model.head.bias[2])
+    bias = (model.head.bias[1] - model.head.bias[2]).item()
     total = sum(one.contribution for one in explanation.evidence["act"])
     assert total == pytest.approx(explanation.explained_logit - bias, abs=1e-6)
 
@@ -208,3 +208,14 @@ def test_classes_that_are_none() -> None:
 def test_names_of_several_classes_are_refused() -> None:
     with pytest.raises(ValueError, match=r"'crane' names 2: give one of the indices \[0, 2\]"):
         dissected().explain(RED, class_names=["crane", "ship", "crane"], target="crane")
+
+
+def test_classes_are_called_as_the_network_calls_them() -> None:
+    names = ["ship", "truck"]
+    model = create_model("resnet20", 4, class_names=names, eval_mode="argmax").eval()
+    probe = [(colour, Image.new("RGB", (32, 32), colour)) for colour in ("red", "blue")]
+    embeddings = Embeddings(["red", "blue"], torch.eye(2), ["a red thing", "a blue thing"], torch.eye(2))
+    result = dissect(model, "fc", probe, clip=embeddings, concepts=embeddings.concepts, progress=False)
+    assert {one.name for one in result.explain(RED).probabilities} == set(names)
+    assert result.explain(RED, target="truck").target == 1
+    assert {one.name for one in result.explain(RED, class_names=["a", "b"]).probabilities} == {"a", "b"}

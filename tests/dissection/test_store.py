@@ -18,7 +18,7 @@ from stores import COUNT, World, same
 from torch import nn
 
 from lwta.dissection import open_store
-from lwta.dissection.store import files, folder
+from lwta.dissection.store import folder
 
 NETWORK = "ColourNetwork"
 
@@ -170,7 +170,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, writes: int, error: BaseExceptio
             raise error
         fsync(descriptor)
 
-    monkeypatch.setattr(files.os, "fsync", failing)
+    monkeypatch.setattr(os, "fsync", failing)
 
 
 @pytest.mark.parametrize("writes", [0, 3, 8, 13, 20, 30, 42, 55])

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from command_line import refused
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -68,18 +69,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 MODEL = ["--model", "mine.py:with_transform"]
 TYPICAL = ["dissect", *MODEL, "--layers", "1", "4", "--probe", "probe", "--batch-size", "4", "--shard-images", "8"]
-
-
-def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
-    """The one line that is said to a mistake."""
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as stopped:
-        main(argv)
-    assert stopped.value.code == 2
-    message = capsys.readouterr().err
-    assert message.startswith(f"lwta {argv[0]}: ")
-    assert message.count("\n") == 1
-    return message
 
 
 def test_dissect_and_relabel(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from command_line import refused
 from PIL import Image
 
 from lwta import create_model, save_model
@@ -77,18 +78,6 @@ def printed(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
     capsys.readouterr()
     assert main(argv) == 0
     return capsys.readouterr().out
-
-
-def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
-    """The one line that is said to a mistake."""
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as stopped:
-        main(argv)
-    assert stopped.value.code == 2
-    message = capsys.readouterr().err
-    assert message.startswith("lwta explain: ")
-    assert message.count("\n") == 1
-    return message
 
 
 def test_says_what_explain_says(capsys: pytest.CaptureFixture[str]) -> None:

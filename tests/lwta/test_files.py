@@ -1,0 +1,34 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lwta.files import write_atomically
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_a_file_is_replaced_whole(tmp_path: Path, durable: bool) -> None:
+    path = tmp_path / "new" / "table.csv"
+    for content in ("one", "two"):
+        write_atomically(path, lambda temporary, text=content: temporary.write_text(text), durable=durable)
+        assert path.read_text() == content
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [OSError("disk"), KeyboardInterrupt()])
+def test_a_failure_leaves_what_was_there(tmp_path: Path, error: BaseException) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("before")
+
+    def fail(temporary: Path) -> None:
+        temporary.write_text("half")
+        assert path.read_text() == "before"
+        raise error
+
+    with pytest.raises(type(error)):
+        write_atomically(path, fail)
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
