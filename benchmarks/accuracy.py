@@ -29,8 +29,8 @@ from torch import nn
 
 from lwta import calibrate, create_model, set_eval_mode
 from lwta.cli import digits
+from lwta.files import write_atomically
 from lwta.models.config import Placement
-from lwta.saving import write_atomically
 from lwta.training import TensorBatches, crop_and_flip, evaluate, find_recipe, open_images, train
 from lwta.training.loaders import in_memory
 
@@ -40,7 +40,7 @@ IMAGES, CHECKPOINT = DATA / "cifar10-part.zip", DATA / "lwta-wrn34-cifar10.pt"
 STORE = ROOT / ".benchmarks" / "accuracy"
 
 SIZE = 16  # pixels: the images at a quarter of their area, so that nine runs fit into half an hour on two cores
-GAIN = 4.0  # first scale of the batch norms before a competition: how much responses stand out from the noise
+NORM_SCALE = 4.0  # first scale of the batch norms before a competition: how much responses stand out from the noise
 TRAINING_IMAGES = 12_000
 MEAN, STD = (0.491, 0.482, 0.447), (0.247, 0.244, 0.262)
 RECIPE = find_recipe("cifar", epochs=8, batch_size=64, lr=0.1)
@@ -131,16 +131,16 @@ def _resnet(U: int, placement: Placement, seed: int, quick: bool) -> _Job:
         "U": U,
         "placement": placement,
         "seed": seed,
-        "gain": GAIN if U > 1 else 1.0,
+        "norm_scale": NORM_SCALE if U > 1 else 1.0,
         "images": 1000 if quick else TRAINING_IMAGES,
         "recipe": {**vars(RECIPE), "epochs": 1 if quick else RECIPE.epochs},
     }
     return _Job("resnet20", f"resnet20-{U}-{placement}-{seed}", settings)
 
 
-def _train_resnet(U: int, placement: Placement, seed: int, gain: float, images: int, recipe: Row) -> Row:
+def _train_resnet(U: int, placement: Placement, seed: int, norm_scale: float, images: int, recipe: Row) -> Row:
     torch.manual_seed(seed)
-    model = resnet20(U, placement, gain)
+    model = create_model("resnet20", U, input_size=SIZE, placement=placement, norm_scale=norm_scale)
     batch, normal = recipe["batch_size"], {"mean": MEAN, "std": STD}
     inputs, targets = _cifar("train")
     chosen = torch.randperm(len(targets), generator=torch.Generator().manual_seed(0))[:images]
@@ -155,15 +155,6 @@ def _train_resnet(U: int, placement: Placement, seed: int, gain: float, images: 
     if U == 1:
         return {"argmax": evaluate(result.model, test).top1, **row}
     return {**_every_way(result.model, test, TensorBatches(inputs[:2000], targets[:2000], 250, **normal)), **row}
-
-
-def resnet20(U: int, placement: Placement, gain: float) -> nn.Module:
-    """ResNet-20 in which the batch norms right before a competition start with this scale."""
-    model = create_model("resnet20", U, input_size=SIZE, placement=placement)
-    for name, module in model.named_modules():
-        if name.split(".")[-1] == "bn1":
-            nn.init.constant_(module.weight, gain)
-    return model
 
 
 def _every_way(model: nn.Module, test: TensorBatches, training: TensorBatches) -> Row:

@@ -2,7 +2,7 @@
 
 Trains two ResNet-20 on a third of CIFAR-10 at 16×16 pixels, with blocks of two competitors and with ReLU, by the same
 recipe and seed; an interrupted run goes on. Dissects both, and a WideResNet with competition that the method's authors
-trained, on photographs with CLIP embeddings that were computed before:
+trained, on photographs with CLIP embeddings that were computed before. The table is also in OUT/scores.txt:
 
     python examples/compare_with_relu.py --data cifar10-part.zip --checkpoint lwta-wrn34-cifar10.pt \
         --images caltech101-val.zip --embeddings caltech101-val-clip-vit-b-32.npz --out results --epochs 4
@@ -24,6 +24,7 @@ from lwta.dissection.scoring import compare
 from lwta.training import open_images, train
 
 SIZE = 16  # pixels, so that an epoch takes about half a minute on two cores
+NORM_SCALE = 4.0  # of the batch norms before a competition
 NETWORKS = {"LWTA": 2, "ReLU": 1}  # by name, U
 
 
@@ -31,7 +32,9 @@ def trained(data: Path, out: Path, competitors: int, epochs: int, seed: int) -> 
     """A ResNet-20 that competes, or not, within its branches, and its accuracy on the test images."""
     torch.manual_seed(seed)
     names = open_images(data, "train").classes
-    model = create_model("resnet20", competitors, input_size=SIZE, placement="branches", class_names=names)
+    model = create_model(
+        "resnet20", competitors, input_size=SIZE, placement="branches", norm_scale=NORM_SCALE, class_names=names
+    )
     result = train(model, data, recipe="cifar", out=out, seed=seed, device="cpu", epochs=epochs, batch_size=64)
     return result.model, max(found.top1 for found in result.evaluations.values())
 
@@ -68,8 +71,10 @@ def main() -> None:
     wide = dissect_network(arguments.checkpoint, *inputs, seed=arguments.seed)
     scores["authors' WRN"] = wide.scores(CIFAR10, "fc")
     scores["authors' WRN"].to_json(arguments.out / "authors-scores.json")
-    print(compare(scores))
-    print("\nAccuracy:", ", ".join(f"{name} {accuracy:.1%}" for name, accuracy in accuracies.items()))
+    accuracy = ", ".join(f"{name} {accuracy:.1%}" for name, accuracy in accuracies.items())
+    table = f"{compare(scores)}\n\nAccuracy: {accuracy}"
+    (arguments.out / "scores.txt").write_text(table + "\n", encoding="utf-8")
+    print(table)
 
 
 if __name__ == "__main__":

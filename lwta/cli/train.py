@@ -5,6 +5,7 @@ Writes a checkpoint, a table of the epochs, and the network as a folder that lwt
 Examples:
   lwta train photos/ --out run --input-size 32                  # photos/train/<class>/*, photos/test/<class>/*
   lwta train cifar10:data --out run --competitors 4 --epochs 30  # CIFAR-10, downloaded into data/
+  lwta train photos/ --out run --placement branches --norm-scale 4  # a ResNet in few epochs: the nearest to ReLU
   lwta train photos.zip --out run --model deit_tiny --competitors 24 --recipe deit --amp bfloat16
   torchrun --nproc-per-node N -m lwta train photos/ --out run    # several processes
 """
@@ -15,14 +16,17 @@ import argparse
 import os
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
-from lwta.cli.naming import add_json, told_elsewhere, write_json
+from lwta.cli.output import add_json, told_elsewhere, write_json
 from lwta.models import create_model, list_models
+from lwta.models.config import Placement
 from lwta.training import RECIPES, Recipe, open_images, train
 
+_PLACEMENT = "where a residual network competes: in place of every ReLU, or within its branches (%(default)s)"
+_NORM_SCALE = "first scale of a residual network's batch norms before a competition (%(default)s)"
 _CHOICES = {"temperature_schedule": ("constant", "exponential", "cosine")}
 _TYPES: dict[str, Any] = {"int": int, "float": float, "float | None": float, "int | None": int}
 
@@ -38,6 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input-size", type=int, help="height and width of the images (the architecture's own)")
     parser.add_argument("--fused", action="store_true", help="keep only winners between a perceptron's layers")
     parser.add_argument("--drop-path", type=float, default=0.0, help="largest drop-path rate, of transformers")
+    parser.add_argument("--placement", default="everywhere", choices=get_args(Placement), help=_PLACEMENT)
+    parser.add_argument("--norm-scale", type=float, default=1.0, metavar="S", help=_NORM_SCALE)
     parser.add_argument("--recipe", default="cifar", choices=list(RECIPES), help="numbers to train with (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of weights, order, augmentation, winners (%(default)s)")
     parser.add_argument("--workers", type=int, default=0, help="processes that read images (%(default)s)")
@@ -66,6 +72,8 @@ def run(arguments: argparse.Namespace) -> int:
         input_size=arguments.input_size,
         fused=arguments.fused,
         drop_path=arguments.drop_path,
+        placement=arguments.placement,
+        norm_scale=arguments.norm_scale,
         track_kl=settings.get("kl_weight", RECIPES[arguments.recipe].kl_weight) > 0,
     )
     result = train(
@@ -86,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
         for name, found in result.evaluations.items():
             print(f"{name:8}  top-1 {found.top1:.2%}  top-5 {found.top5:.2%}  on {found.images} images")
         print(f"The network: {arguments.out / 'model'}")
-    if arguments.json is not None and os.environ.get("RANK", "0") == "0":  # torchrun's first process speaks for all
+    if os.environ.get("RANK", "0") == "0":  # torchrun's first process speaks for all
         evaluations = {name: found._asdict() for name, found in result.evaluations.items()}
         write_json({"model": str(arguments.out / "model"), "evaluations": evaluations}, arguments.json)
     return 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
@@ -32,6 +32,8 @@ class ModelConfig:
     placement: Placement = "everywhere"
     """Of the activations of a residual network: all of them, or those within its branches and the stem, so that nothing
     stands between the additions."""
+    norm_scale: float = 1.0
+    """First scale of the batch norms right before a competition, of residual networks."""
     temperature: float = 1.67
     eval_mode: EvalMode = "sample"
     track_kl: bool = False
@@ -104,3 +106,8 @@ def config_of(model: nn.Module) -> ModelConfig:
             raise ValueError(f"the competitions of model must agree in {name}, got {sorted(values)}")
         settings[name] = values.pop() if values else settings[name]
     return ModelConfig.from_dict(settings)
+
+
+def class_names_of(model: nn.Module | None) -> Sequence[str] | None:
+    """The names of the outputs that a network of `lwta.create_model` carries, if it does."""
+    return getattr(getattr(model, "lwta_config", None), "class_names", None)

@@ -46,6 +46,7 @@ class CifarResNet(resnet.ResNet):
 def _competing(model: nn.Module, config: ModelConfig) -> nn.Module:
     if config.competitors > 1:
         model = convert(model, config.competitors, replace=nn.ReLU, **config.competition)
+        _scale_norms(model, config.norm_scale)
     if config.placement == "branches":
         _clear_identity_path(model)
     return model
@@ -55,6 +56,21 @@ def _clear_identity_path(model: nn.Module) -> None:
     """Leave out the last activation of every block, that behind the addition."""
     for block in model.modules():
         if isinstance(block, resnet.BasicBlock | resnet.Bottleneck):
-            before = 1 if isinstance(block, resnet.BasicBlock) else 2
+            before = _activations_within(block)
             activations = list(block.relu) if isinstance(block.relu, CallSites) else [nn.ReLU() for _ in range(before)]
             block.relu = CallSites([*activations[:before], nn.Identity()])
+
+
+def _scale_norms(model: nn.Module, scale: float) -> None:
+    """Set the scale of the batch norms that feed a competition directly: of the stem and within the branches."""
+    for block in model.modules():
+        if isinstance(block, resnet.ResNet):
+            nn.init.constant_(block.bn1.weight, scale)
+        if isinstance(block, resnet.BasicBlock | resnet.Bottleneck):
+            for number in range(1, 1 + _activations_within(block)):
+                nn.init.constant_(getattr(block, f"bn{number}").weight, scale)
+
+
+def _activations_within(block: nn.Module) -> int:
+    """How many activations a residual block has before its addition."""
+    return 2 if isinstance(block, resnet.Bottleneck) else 1

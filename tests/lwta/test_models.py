@@ -82,6 +82,18 @@ def test_settings_reach_the_layers_and_the_preprocessing() -> None:
     assert isinstance(create_model("resnet18", 2).relu, LWTA)
 
 
+@pytest.mark.parametrize(
+    ("name", "before"), [("resnet20", {"bn1"}), ("resnet18", {"bn1"}), ("resnet50", {"bn1", "bn2"})]
+)
+def test_norm_scale_is_of_the_norms_before_a_competition_within_a_branch(name: str, before: set[str]) -> None:
+    model = create_model(name, 4, norm_scale=3.0)
+    scales = {key: norm.weight for key, norm in model.named_modules() if isinstance(norm, nn.BatchNorm2d)}
+    assert {key.split(".")[-1] for key, scale in scales.items() if scale.eq(3).all()} == before
+    assert all(scale.eq(3 if key.split(".")[-1] in before else 1).all() for key, scale in scales.items())
+    ordinary = create_model(name, 1, norm_scale=3.0)
+    assert all(norm.weight.eq(1).all() for norm in ordinary.modules() if isinstance(norm, nn.BatchNorm2d))
+
+
 def test_errors_name_what_was_wrong() -> None:
     with pytest.raises(ValueError, match=r"name must be one of .*'deit_tiny'.*, got 'deit'"):
         create_model("deit")
@@ -93,6 +105,10 @@ def test_errors_name_what_was_wrong() -> None:
         create_model("resnet20", 2, 3, class_names=("a", "b"))
     with pytest.raises(ValueError, match="settings of transformers, which resnet18 is not"):
         create_model("resnet18", 2, fused=True)
+    with pytest.raises(ValueError, match="settings of residual networks, which deit_tiny is not"):
+        create_model("deit_tiny", 8, norm_scale=4.0)
+    with pytest.raises(ValueError, match="norm_scale must be positive and finite, got nan"):
+        create_model("resnet20", norm_scale=float("nan"))
     with pytest.raises(ValueError, match="temperature must be positive and finite, got 0"):
         create_model("resnet20", temperature=0)
 
