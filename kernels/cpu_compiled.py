@@ -9,6 +9,8 @@ the loops would run along the competitors or not be vectors at all.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -45,7 +47,23 @@ def _backward(h: Tensor, z: Tensor, G: Tensor, inverse_temperature: Tensor) -> T
     return torch.where(won, G, 0.0) + weights * (normaliser * inverse_temperature) * (pull - mean)
 
 
+@cache
+def _compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Not before it is used: the compiler alone takes longer to import than all the rest of the library."""
+    return torch.compile(function, dynamic=True)
+
+
 # Of the names and arguments that they have in `cpu`.
-log_exponential = torch.compile(_log_exponential, dynamic=True)
-forward = torch.compile(_forward, dynamic=True)
-backward = torch.compile(_backward, dynamic=True)
+def log_exponential(row: Tensor, quads: int, seed: Tensor) -> Tensor:
+    """Log E of shape (outer, 4·quads, inner)."""
+    return _compiled(_log_exponential)(row, quads, seed)
+
+
+def forward(h: Tensor, z: Tensor) -> Tensor:
+    """What the blocks of responses h with scores z pass on, (outer, blocks, U, inner)."""
+    return _compiled(_forward)(h, z)
+
+
+def backward(h: Tensor, z: Tensor, G: Tensor, inverse_temperature: Tensor) -> Tensor:
+    """Gradient for h of the gradient G for what was passed on."""
+    return _compiled(_backward)(h, z, G, inverse_temperature)

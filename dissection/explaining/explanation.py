@@ -97,7 +97,7 @@ class Explanation:
         return overlaid(self.seen, evidence.where, size)
 
     def table(self, rows: int | None = 10) -> str:
-        """For the terminal, with the first ``rows`` neurons of each layer or all (None)."""
+        """For the terminal, with the first ``rows`` neurons of each layer that contributed, or all of them (None)."""
         lines = [f"predicted: {self.class_name} ({self.probability:.1%})"]
         if self.draws > 1:
             chances = (f"{one.name} {one.mean:.1%} ± {one.std:.1%}" for one in self.probabilities)
@@ -105,7 +105,7 @@ class Explanation:
         if (self.target, self.versus) != (self.predicted, None):
             lines.append(f"explained: {self.question}")
         for layer, evidence in self.evidence.items():
-            shown = evidence[:rows]
+            shown = [one for one in evidence if one.contribution][:rows]
             columns = [
                 Column("contribution", [f"{one.contribution:+.3f}" for one in shown], right=True),
                 Column("activation", [f"{one.activation:+.3f}" for one in shown], right=True),

@@ -93,6 +93,8 @@ def test_text() -> None:
     assert text[0].startswith("predicted: red (")
     assert text[2] == "act: 2 neurons fired"
     assert text[4].split() == ["+1.569", "+0.784", "0", "a", "red", "thing"]
+    head = text.index("head: 3 neurons fired")
+    assert [line.split()[2] for line in text[head + 2 :] if line] == ["0"]  # the others contributed nothing
 
 
 def test_mistakes() -> None:
