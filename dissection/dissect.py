@@ -20,7 +20,7 @@ from lwta.dissection.preprocessing import Transform, find_transform
 from lwta.dissection.probe import Probe
 from lwta.dissection.recording import Recording, record
 from lwta.dissection.result import Dissection
-from lwta.dissection.similarity import Similarity, find_similarity
+from lwta.dissection.similarity import Similarity, find_similarity, scoring_device
 from lwta.dissection.store.opening import record_stored
 
 if TYPE_CHECKING:
@@ -123,6 +123,8 @@ def dissect(
     work = Pass(
         *(model, layers, probe, encoder, transform, pool, batch_size, workers, seed, device, precision, draws, compile)
     )
+    scoring = scoring_device(work.place)
+    text_features = text_features.to(scoring)
     if store is None:
         recording: Recording = record(work, progress=progress)
         scores = recording.scores(make_similarity, text_features)
@@ -136,4 +138,4 @@ def dissect(
             make_similarity=make_similarity,
             text_features=text_features,
         )
-    return Dissection(model, transform, probe, encoder, recording, concepts, make_similarity().name, scores)
+    return Dissection(model, transform, probe, encoder, recording, concepts, make_similarity().name, scores, scoring)

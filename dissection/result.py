@@ -59,6 +59,8 @@ class Dissection:
     similarity: str
     """Its name."""
     _scores: dict[str, Tensor] = field(repr=False)
+    device: torch.device = field(default=torch.device("cpu"), repr=False)
+    """Where similarities are computed: a GPU, or the CPU."""
 
     @property
     def layers(self) -> list[str]:
@@ -119,7 +121,7 @@ class Dissection:
         """The same neurons by other concepts (None: the same) or another similarity, without touching the images."""
         make_similarity = find_similarity(similarity)
         concepts = self.concepts if concepts is None else Concepts.of(concepts)
-        scores = self.recording.scores(make_similarity, concepts.encode(self.clip))
+        scores = self.recording.scores(make_similarity, concepts.encode(self.clip).to(self.device))
         return replace(self, concepts=concepts, similarity=make_similarity().name, _scores=scores)
 
     def explain(

@@ -76,5 +76,5 @@ def _similarities(
         hint = did_you_mean(text, concepts.names)
         raise ValueError(f"text must be a concept or one that CLIP can encode, got {text!r}: {error}{hint}") from None
     features = torch.cat([concepts.encode(dissection.clip), embedding])
-    scores = dissection.recording.scores(make_similarity, features, layers)
+    scores = dissection.recording.scores(make_similarity, features.to(dissection.device), layers)
     return {layer: found[:, -1] for layer, found in scores.items()}

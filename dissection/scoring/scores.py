@@ -112,7 +112,7 @@ def _check(
     dissection: Dissection, held_out: float, similarity: str | Callable[[], Similarity]
 ) -> tuple[dict[str, Interval], int]:
     """By layer, how well labels of one part of the images do on the other, and of how many images that is."""
-    recording, concepts = dissection.recording, dissection.concepts.encode(dissection.clip)
+    recording, concepts = dissection.recording, dissection.concepts.encode(dissection.clip).to(dissection.device)
     labelling = Part(recording, lambda key: not is_held_out(key, held_out))
     checking = Part(recording, lambda key: is_held_out(key, held_out))
     if not labelling.keys or not checking.keys:

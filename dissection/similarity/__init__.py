@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
+
 from lwta.dissection.similarity.base import Shard, Similarity
 from lwta.dissection.similarity.cos import Cos
 from lwta.dissection.similarity.cos_cubed import CosCubed
@@ -33,6 +35,7 @@ __all__ = [
     "Similarity",
     "SoftWPMI",
     "find_similarity",
+    "scoring_device",
 ]
 
 
@@ -55,3 +58,9 @@ def find_similarity(similarity: str | Callable[[], Similarity]) -> Callable[[], 
     if similarity not in SIMILARITIES:
         raise ValueError(f"similarity must be one of {', '.join(map(repr, SIMILARITIES))}, got {similarity!r}")
     return SIMILARITIES[similarity]
+
+
+def scoring_device(device: torch.device | str) -> torch.device:
+    """Where similarities are computed if networks are on this device: GPUs of CUDA or ROCm have kernels for some."""
+    device = torch.device(device)
+    return device if device.type == "cuda" else torch.device("cpu")

@@ -45,9 +45,10 @@ class Similarity(Protocol):
         """Scores against M concepts; shards may follow, and other concepts.
 
         Args:
-            text_features: (M, d) float32 normalised CLIP text embeddings.
+            text_features: (M, d) float32 normalised CLIP text embeddings. If they are on a GPU, similarities that have
+                kernels are computed there; the scores are then those of the CPU up to rounding.
 
         Returns:
-            (D, M) float32, higher is more similar; NaN for a neuron that never answered, which has no label.
+            (D, M) float32 on the CPU, higher is more similar; NaN for a neuron that never answered, which has no label.
         """
         ...

@@ -53,6 +53,7 @@ class Cos:
 
     def finalize(self, text_features: Tensor) -> Tensor:
         """(D, M) float32; NaN for a neuron whose activations are all 0."""
+        text_features = text_features.cpu()  # exact sums and a product: no work for a GPU
         directions = (self._products.total() / (self._squares.total() * 2.0**GRID).sqrt()).float()
         root = _root(self._gram.total()).float()
         blocks = list(column_blocks(len(root)))

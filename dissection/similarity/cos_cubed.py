@@ -9,7 +9,9 @@ from typing_extensions import Self
 
 from lwta.dissection.similarity.base import Shard
 from lwta.dissection.similarity.columns import Columns, KeptShards
+from lwta.kernels import concept_similarity
 
+WEIGHTS = 2**28  # cubes of activations that exist at a time on a GPU
 TILE = 2**22  # similarities of images and concepts that exist at a time
 DENSE = 1 / 32  # share of neurons that win on an image from which zeros, multiplied, cost less than rows, gathered
 
@@ -55,6 +57,10 @@ class CosCubed:
     def finalize(self, text_features: Tensor) -> Tensor:
         """(D, M) float32; NaN for a neuron that never answered."""
         features, columns, answered = self._kept.by_rank()
+        evaluate = self._scores_on_gpu if text_features.is_cuda else self._scores
+        return evaluate(features, columns, text_features).masked_fill_(~answered[:, None], float("nan"))
+
+    def _scores(self, features: Tensor, columns: Columns, text_features: Tensor) -> Tensor:
         cubes, common, norms = _cubes(columns)
         cubes = cubes / norms.clamp_min(self.min_norm).float()[columns.neurons()]
         common = common / norms.clamp_min(self.min_norm)
@@ -67,7 +73,22 @@ class CosCubed:
             P /= torch.linalg.vector_norm(P, dim=0).clamp_min_(self.min_norm)
             part.copy_(_product(columns, cubes, P))
             part.addr_(common.float(), P.sum(0))
-        return scores.masked_fill_(~answered[:, None], float("nan"))
+        return scores
+
+    def _scores_on_gpu(self, features: Tensor, columns: Columns, text_features: Tensor) -> Tensor:
+        """The same by a kernel, where ``text_features`` are: of a few neurons at a time, all of their cubes."""
+        place, means = text_features.device, (columns.sums(columns.values) / columns.size).float()
+        centre = text_features @ features.double().mean(0).float().to(place)
+        features, height = features.to(place), max(WEIGHTS // columns.size, 1)
+        scores = torch.empty(len(means), len(text_features))
+        for first, part in zip(range(0, len(means), height), scores.split(height), strict=True):
+            a = columns.rows(first, first + len(part)).to(place).sub_(means[first : first + len(part), None].to(place))
+            a = (a * a * a).T.contiguous()
+            products, squares = concept_similarity(features, text_features, a, centre, 3)
+            norms = (torch.linalg.vector_norm(a, dim=0), squares.sqrt())
+            of_neurons, of_concepts = (norm.clamp_min_(self.min_norm) for norm in norms)
+            part.copy_(products.div_(of_neurons[:, None]).div_(of_concepts))
+        return scores
 
 
 def _cubes(columns: Columns) -> tuple[Tensor, Tensor, Tensor]:

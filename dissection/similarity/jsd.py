@@ -66,6 +66,7 @@ class JSD:
 
     def finalize(self, text_features: Tensor) -> Tensor:
         """(D, M) float32; NaN for a neuron that was never above 0."""
+        text_features = text_features.cpu()  # there is no kernel for it
         features, columns, _ = self._kept.by_rank()
         columns = columns.where(columns.values > 0)
         sums = columns.sums(columns.values)

@@ -69,6 +69,7 @@ class RankReorder:
 
     def finalize(self, text_features: Tensor) -> Tensor:
         """(D, M) float32; NaN for a neuron that never answered."""
+        text_features = text_features.cpu()  # there is no kernel for it
         features, columns, answered = self._kept.by_rank()
         tops = _top_images(columns, max(int(columns.size * self.top_fraction), 1))
         errors = torch.full((len(tops), len(text_features)), float("nan"))

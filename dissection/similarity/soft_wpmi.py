@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from lwta.dissection.similarity.top_images import TopImagesPMI
@@ -52,6 +53,6 @@ class SoftWPMI(TopImagesPMI):
                 raise ValueError(f"{name} must be within (0, 1), got {value}")
         self.p_start, self.p_end = p_start, p_end
 
-    def _factors(self, S: Tensor, places: Tensor) -> Tensor:
-        p = self.p_start - places / self.top_k * (self.p_start - self.p_end)
-        return S.mul_(p).add_(1 - p + 1e-7)
+    def memberships(self) -> Tensor:
+        """(top_k,) float32: falling from ``p_start``."""
+        return self.p_start - torch.arange(self.top_k) / self.top_k * (self.p_start - self.p_end)

@@ -13,6 +13,8 @@ from typing_extensions import Self
 from lwta.dissection.activations import WinnerActivations
 from lwta.dissection.similarity.base import Shard
 from lwta.dissection.similarity.top import NONE, largest, pack, unpack
+from lwta.kernels import concept_log_p, concept_logsumexp
+from lwta.kernels.dissection_reference import EPSILON
 
 TILE = 3 * 2**18  # similarities of images and concepts that exist at a time
 PORTION = 2**18  # logarithms of them: what stays in a cache
@@ -22,8 +24,8 @@ SPARE = 4096  # images that may be held beside those that count
 class TopImagesPMI(ABC):
     """score[i, m] = log p(m | E_i) − λ·log p(m), over the ``top_k`` images E_i that excite neuron i most.
 
-    With S = softmax_m(scale·P), log p(m | E_i) = Σ_j log f(S[n_j, m], j) over the images in their order, j = 0, 1, …,
-    and log p(m) is the logarithm of the mean of p(m | E_i) over the neurons.
+    With S = softmax_m(scale·P), log p(m | E_i) = Σ_j log(1 + p_j·(S[n_j, m] − 1) + 1e-7) over the images in their
+    order, j = 0, 1, …, with memberships p_j, and log p(m) is the logarithm of the mean of p(m | E_i) over the neurons.
 
     Only images on which a neuron won can be among its most active ones; with k′ < k of them, log p is scaled by k/k′,
     so that neurons of few wins stay comparable. A neuron that never won, or that answered 0 on every image, gets no
@@ -43,8 +45,8 @@ class TopImagesPMI(ABC):
         self._room = SPARE  # images to hold before those that are not in _top are dropped
 
     @abstractmethod
-    def _factors(self, S: Tensor, places: Tensor) -> Tensor:
-        """f(S, j) of (n, M) probabilities, which it may overwrite, and (n, 1) places j of their images."""
+    def memberships(self) -> Tensor:
+        """(top_k,) float32: p_j, in (0, 1]."""
 
     def update(self, shard: Shard) -> None:
         """Take in a shard."""
@@ -86,21 +88,20 @@ class TopImagesPMI(ABC):
         """(D, M) float32; NaN for a neuron that never answered."""
         if self._top is None or self._answered is None:
             raise ValueError("there is nothing to score: no shard was taken in")
-        log_p = self._log_p(self._top[self._answered], text_features)
+        evaluate = self._log_p_on_gpu if text_features.is_cuda else self._log_p
+        log_p = evaluate(self._top[self._answered], text_features)
         prior = torch.logsumexp(log_p, 0) - math.log(max(len(log_p), 1))
         scores = torch.full((len(self._top), len(text_features)), float("nan"))
-        scores[self._answered] = (log_p - self.lam * prior).float()
+        scores[self._answered] = (log_p - self.lam * prior).float().cpu()
         return scores
 
     def _log_p(self, top: Tensor, text_features: Tensor) -> Tensor:
         """(D, M) float64: sum over each neuron's images of the logarithms, scaled by k/k′."""
-        ranks, features = (torch.cat(part) for part in zip(*self._images, strict=True))
         held = top != NONE
         neurons, places = held.nonzero(as_tuple=True)
-        wanted, images = unpack(top)[1][held].unique(return_inverse=True)
-        order = ranks.argsort()
-        rows = order[torch.searchsorted(ranks[order], wanted)]
-
+        features, rows, images = self._images_of(top, held)
+        p = self.memberships()[places, None]
+        rest = 1 - p + EPSILON
         sums = torch.zeros(len(top), len(text_features), dtype=torch.float64)
         height, portion = (max(elements // len(text_features), 1) for elements in (TILE, PORTION))
         tiles = images // height
@@ -109,10 +110,27 @@ class TopImagesPMI(ABC):
             S = (features[tile] @ text_features.T).mul_(self.scale)
             torch.softmax(S, dim=1, out=S)
             for pairs in pairs_of_tile.split(portion):
-                logarithms = self._factors(S.index_select(0, images[pairs] % height), places[pairs, None]).log_()
+                logarithms = S.index_select(0, images[pairs] % height).mul_(p[pairs]).add_(rest[pairs]).log_()
                 present, counts = neurons[pairs].unique_consecutive(return_counts=True)
                 sums.index_add_(0, present, _sums_of_runs(logarithms, counts).double())
         return sums.mul_(self.top_k / held.sum(1, keepdim=True))
+
+    def _log_p_on_gpu(self, top: Tensor, text_features: Tensor) -> Tensor:
+        """The same by kernels, where ``text_features`` are."""
+        place, held = text_features.device, top != NONE
+        features, rows, images = self._images_of(top, held)
+        features, p = features[rows].to(place), self.memberships()[: top.shape[1]].to(place)
+        images = torch.full(top.shape, -1).masked_scatter_(held, images).to(place)
+        lse = concept_logsumexp(features, text_features, self.scale)
+        sums = concept_log_p(features, text_features, lse, images, p, self.scale).double()
+        return sums.mul_((self.top_k / held.sum(1, keepdim=True)).to(place))
+
+    def _images_of(self, top: Tensor, held: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Embeddings; by rank, the rows in them of the n images that are ``held``, (D, k); of each held, which of n."""
+        ranks, features = (torch.cat(part) for part in zip(*self._images, strict=True))
+        wanted, images = unpack(top)[1][held].unique(return_inverse=True)
+        order = ranks.argsort()
+        return features, order[torch.searchsorted(ranks[order], wanted)], images
 
 
 def _sums_of_runs(rows: Tensor, counts: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from lwta.dissection.similarity.top_images import TopImagesPMI
@@ -36,5 +37,6 @@ class WPMI(TopImagesPMI):
     def __init__(self, *, top_k: int = 28, scale: float = 2.0, lam: float = 0.6) -> None:
         super().__init__(top_k=top_k, scale=scale, lam=lam)
 
-    def _factors(self, S: Tensor, places: Tensor) -> Tensor:
-        return S.add_(1e-7)
+    def memberships(self) -> Tensor:
+        """(top_k,) float32: all are full members."""
+        return torch.ones(self.top_k)

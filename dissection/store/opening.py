@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from lwta.dissection.clip import ClipEncoder
@@ -15,7 +16,7 @@ from lwta.dissection.encoding import Pass
 from lwta.dissection.probe import Probe
 from lwta.dissection.recording import tell_skipped
 from lwta.dissection.result import Dissection
-from lwta.dissection.similarity import Similarity, find_similarity
+from lwta.dissection.similarity import Similarity, find_similarity, scoring_device
 from lwta.dissection.store.contents import ImageTable, StoredActivations, StoredImages, network_folder
 from lwta.dissection.store.filling import Filler
 from lwta.dissection.store.fingerprint import embedder, fingerprint_architecture, fingerprint_weights
@@ -73,6 +74,7 @@ def open_store(
     similarity: str | Callable[[], Similarity] = "soft_wpmi",
     layers: str | Iterable[str] | None = None,
     probe: Probe | str | Path | Iterable[Any] | None = None,
+    device: torch.device | str = "cpu",
 ) -> Dissection:
     """What `dissect` recorded, by any concepts and similarity, without the network and without touching an image.
 
@@ -86,6 +88,7 @@ def open_store(
         similarity: as in `dissect`.
         layers: some of the recorded layers; None for all.
         probe: the images, if a report is to show them.
+        device: where similarities are computed, of which `cos_cubed` and the PMIs have kernels for GPUs.
 
     Raises:
         FileNotFoundError: there is no such store, or no network of this name in it.
@@ -120,7 +123,8 @@ def open_store(
             raise ValueError(f"store: {complete} of {part.grid.shards} shards of {part.path} are complete; {RESUME}")
     recording = StoredRecording(ImageTable(images), activations, wanted, parts["pool"])
     concepts, make_similarity = Concepts.of(concepts), find_similarity(similarity)
-    scores = recording.scores(make_similarity, concepts.encode(encoder))
+    place = scoring_device(device)
+    scores = recording.scores(make_similarity, concepts.encode(encoder).to(place))
     gone_by: Iterable[Any] = iter(())
     return Dissection(
         model=None,
@@ -131,6 +135,7 @@ def open_store(
         concepts=concepts,
         similarity=make_similarity().name,
         _scores=scores,
+        device=place,
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lwta.cli.output import add_json, told_elsewhere, write_json
+from lwta.cli.processes import default_device
 from lwta.dissection import SIMILARITIES, ClipEncoder, Concepts, Dissection, Embeddings, open_store
 from lwta.dissection.encoder import Encoder
 from lwta.dissection.plain import without_nan
@@ -42,6 +43,7 @@ def add_store(parser: argparse.ArgumentParser, *, as_option: bool = False) -> No
     parser.add_argument("--name", help="of the network in the store (the only one)")
     parser.add_argument("--layers", nargs="+", metavar="LAYER", help="names (all that were recorded)")
     parser.add_argument("--probe", type=Path, metavar="PATH", help="the images, if they are to be shown")
+    parser.add_argument("--device", help="where similarities are computed (a GPU if there is one)")
     add_naming(parser, clip=None)
 
 
@@ -83,6 +85,7 @@ def open_dissection(arguments: argparse.Namespace) -> Dissection:
         similarity=arguments.similarity,
         layers=arguments.layers,
         probe=arguments.probe,
+        device=arguments.device or default_device() or "cpu",
     )
 
 

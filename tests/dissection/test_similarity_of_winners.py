@@ -11,8 +11,13 @@ import torch
 from torch import Tensor
 
 from lwta.dissection.activations import DenseActivations, WinnerActivations
-from lwta.dissection.similarity import JSD, RankReorder, Shard, SoftWPMI, find_similarity
+from lwta.dissection.similarity import JSD, CosCubed, RankReorder, Shard, SoftWPMI, find_similarity
+from lwta.dissection.similarity import cos_cubed as cos_cubed_module
+from lwta.dissection.similarity import top_images as top_images_module
 from lwta.dissection.similarity.rank_reorder import _error_of_random_order
+from lwta.dissection.similarity.top_images import TopImagesPMI
+from lwta.kernels.concept_information import launch_log_p, launch_logsumexp
+from lwta.kernels.concept_similarity import launch as launch_similarity
 
 N, M, D = 700, 9, 8
 NEVER, ONCE, EQUAL, NEGATIVE, ALWAYS = 3, 4, 5, 6, 7
@@ -107,18 +112,52 @@ FORMULAS = {formula.__name__: formula for formula in (cos, cos_cubed, wpmi, soft
 TOLERANCES = {"wpmi": 1e-3, "soft_wpmi": 3e-3}  # sums near 400, of one logarithm at worst
 
 
-@pytest.mark.parametrize("name", FORMULAS)
-def test_winners_equal_the_formula(name: str) -> None:
+def check_formula(name: str, device: torch.device) -> None:
     features, texts, activations, won = case()
     assert 0 < won[:, 2].sum() < 28
     similarity = find_similarity(name)()
     for shard in shards(features, activations, won, 37):
         similarity.update(shard)
-    scores = similarity.finalize(texts).double()
+    scores = similarity.finalize(texts.to(device)).double()
+    assert scores.device.type == "cpu"
     expected = FORMULAS[name](features.double() @ texts.double().T, activations.double(), won)
     torch.testing.assert_close(scores, expected, rtol=1e-6, atol=TOLERANCES.get(name, 5e-6), equal_nan=True)
     assert scores[NEVER].isnan().all()
     assert scores.isnan().any(1).nonzero().flatten().tolist() == [NEVER] + [NEGATIVE] * (name == "jsd")
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_winners_equal_the_formula(name: str) -> None:
+    check_formula(name, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("name", ["cos_cubed", "wpmi", "soft_wpmi"])
+@pytest.mark.parametrize("numbers", [cos_cubed_module.WEIGHTS, 3 * N])
+def test_kernels_of_the_gpu_are_given_what_the_formula_takes(
+    name: str, numbers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the CPU their operations are computed by the definitions, which tests/kernels compares the kernels with."""
+    monkeypatch.setattr(cos_cubed_module, "WEIGHTS", numbers)
+    monkeypatch.setattr(CosCubed, "_scores", CosCubed._scores_on_gpu)
+    monkeypatch.setattr(TopImagesPMI, "_log_p", TopImagesPMI._log_p_on_gpu)
+    check_formula(name, torch.device("cpu"))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="kernels are interpreted only without a GPU")
+@pytest.mark.parametrize("name", ["cos_cubed", "wpmi", "soft_wpmi"])
+def test_kernels_give_the_formula(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CosCubed, "_scores", CosCubed._scores_on_gpu)
+    monkeypatch.setattr(cos_cubed_module, "concept_similarity", launch_similarity)
+    monkeypatch.setattr(TopImagesPMI, "_log_p", TopImagesPMI._log_p_on_gpu)
+    monkeypatch.setattr(top_images_module, "concept_logsumexp", launch_logsumexp)
+    monkeypatch.setattr(top_images_module, "concept_log_p", launch_log_p)
+    check_formula(name, torch.device("cpu"))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", FORMULAS)
+def test_on_a_gpu_winners_equal_the_formula(name: str) -> None:
+    check_formula(name, torch.device("cuda"))
 
 
 @pytest.mark.parametrize("name", ["cos", "cos_cubed", "jsd"])
