@@ -77,8 +77,8 @@ def dissect(
         store: folder to record into, shard by shard; what it holds already is not recorded again, so a pass that was
             stopped goes on, another similarity, other concepts or some of the layers need no pass, further layers need
             the network alone, and further networks share the embeddings of the images. In a process group (torchrun)
-            the processes share the work, and all get the result. Images are told apart by their keys: if one changes
-            under its key, remove the store. None records in memory.
+            the processes share the work, and all get the result. Images are told apart by key and, in folders and
+            archives, by size: remove the store if one was replaced by another of as many bytes. None records in memory.
         name: of the network in the store; None for the name of its class.
         shard_images: images after which the store is written, in whole batches; a store keeps those it began with.
         precision: in which networks compute, CLIP's image tower included: "bfloat16" or "float16" by autocast,

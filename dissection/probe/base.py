@@ -75,6 +75,10 @@ class Probe(Dataset[Sample], ABC):
 
         return open_probe(source)
 
+    def sizes(self) -> Iterable[int]:
+        """Bytes of each image's file, in the order of the keys; none where they are not known without reading it."""
+        return ()
+
     @abstractmethod
     def images(self, keys: Iterable[str]) -> Iterator[tuple[str, Image.Image]]:
         """The images of those of the keys that can be read again, in any order."""

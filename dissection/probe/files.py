@@ -20,6 +20,14 @@ class FolderProbe(IndexedProbe):
         self.keys = keys
         require_images(self.keys, self.name)
 
+    def sizes(self) -> Iterator[int]:
+        """As the file system tells; −1 for a file that is gone."""
+        for key in self.keys:
+            try:
+                yield (self._root / key).stat().st_size
+            except OSError:
+                yield -1
+
     def _read(self, index: int) -> Sample:
         key = self.keys[index]
         try:
@@ -44,6 +52,10 @@ class ZipProbe(IndexedProbe):
             raise ValueError(f"probe must be a folder or a zip or tar archive of images; {path} is neither") from None
         self.keys = sorted(name for name in names if is_image(name))
         require_images(self.keys, self.name)
+
+    def sizes(self) -> Iterator[int]:
+        """As the archive's directory tells."""
+        return (self._archive().getinfo(key).file_size for key in self.keys)
 
     def _archive(self) -> zipfile.ZipFile:
         """The archive, opened by this process: a file position cannot be shared with the one that forked it."""

@@ -55,6 +55,11 @@ class TarProbe(IndexedProbe):
         self._places = np.array(numbers).reshape(-1, 6)
         require_images(self.keys, self.name)
 
+    def sizes(self) -> list[int]:
+        """As the archives' headers tell."""
+        sizes: list[int] = self._places[:, 2].tolist()
+        return sizes
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": None}
 

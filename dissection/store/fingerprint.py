@@ -39,7 +39,9 @@ def fingerprint_architecture(model: nn.Module) -> str:
 
 
 def fingerprint_probe(probe: Probe) -> str:
-    """Digest of the keys in their order; where these are but numbers, also what the dataset says of itself.
+    """Digest of the keys in their order and the sizes of files; where keys are numbers, of what the dataset tells.
+
+    An image that was replaced by another is known by its size.
 
     Raises:
         ValueError: the keys are not known before the images are read.
@@ -51,7 +53,7 @@ def fingerprint_probe(probe: Probe) -> str:
         )
     dataset = getattr(probe, "_dataset", None)  # of a DatasetProbe
     told = "" if isinstance(dataset, list | tuple) else without_addresses(repr(dataset))
-    return f"{len(probe.keys)} images, {_digest(chr(0).join([*probe.keys, told]))}"
+    return f"{len(probe.keys)} images, {_digest(chr(0).join([*probe.keys, told, *map(str, probe.sizes())]))}"
 
 
 def embedder(parts: Mapping[str, str | int]) -> str:

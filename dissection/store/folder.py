@@ -11,7 +11,7 @@ from typing import Any
 
 from lwta.dissection.store.files import DamagedFileError, checksum, read_file, remove_abandoned, write_file
 
-SCHEMA = 1
+SCHEMA = 2
 MANIFEST = "manifest.json"
 RESUME = "dissect the network again with this store, and what is missing is recorded"
 

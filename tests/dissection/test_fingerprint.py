@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import tarfile
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -129,6 +132,25 @@ def test_probes() -> None:
     assert len(set(prints)) == len(prints)
     assert prints == [fingerprint_probe(Probe.of(source)) for source in sources]
     assert fingerprint_probe(Probe.of([(key, image.rotate(9)) for key, image in pairs])) == prints[0]
+
+
+def test_probes_of_files(tmp_path: Path) -> None:
+    """A folder and archives of the same files are the same probe; a file of another size makes another."""
+    root = tmp_path / "photos"
+    (root / "red").mkdir(parents=True)
+    for name in ("red/a.png", "red/b.png"):
+        Image.new("RGB", (4, 4), "red").save(root / name)
+    shutil.make_archive(str(tmp_path / "photos"), "zip", root)
+    with tarfile.open(tmp_path / "photos.tar", "w") as archive:
+        for name in ("red/a.png", "red/b.png"):
+            archive.add(root / name, name)
+    prints = {fingerprint_probe(Probe.of(tmp_path / name)) for name in ("photos", "photos.zip", "photos.tar")}
+    assert len(prints) == 1
+    probe = Probe.of(root)
+    Image.effect_noise((4, 4), 99).convert("RGB").save(root / "red" / "b.png")
+    assert fingerprint_probe(probe) not in prints
+    (root / "red" / "b.png").unlink()
+    assert fingerprint_probe(probe) not in prints
 
 
 def test_networks() -> None:

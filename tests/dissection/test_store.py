@@ -64,7 +64,7 @@ def test_no_image_is_read_when_all_is_stored(tmp_path: Path) -> None:
     world.probe = tmp_path / "probe"
     first = world.dissect(tmp_path / "store")
     for path in (tmp_path / "probe").rglob("*.png"):
-        path.write_bytes(b"")
+        path.write_bytes(bytes(path.stat().st_size))
     assert same(first, world.dissect(tmp_path / "store"))
 
 
@@ -252,7 +252,7 @@ def test_another_version_and_a_damaged_manifest_are_refused(tmp_path: Path, monk
     monkeypatch.setattr(folder, "SCHEMA", 99)
     world.dissect(tmp_path)
     monkeypatch.undo()
-    with pytest.raises(ValueError, match="has version 99 of the format, this library reads 1; remove the folder"):
+    with pytest.raises(ValueError, match="has version 99 of the format, this library reads 2; remove the folder"):
         world.dissect(tmp_path)
     (manifest,) = files_of(tmp_path, f"{NETWORK}/manifest.json")
     manifest.write_bytes(truncated(manifest.read_bytes()))
@@ -293,10 +293,24 @@ def test_an_image_that_is_readable_at_one_time_only(tmp_path: Path) -> None:
     world.dissect(store)
     path = next((tmp_path / "probe").rglob("*.png"))
     good = path.read_bytes()
-    path.write_bytes(b"no image")
+    path.write_bytes(b"no image".ljust(len(good)))
     with pytest.raises(ValueError, match=r"some images of shards \[\d\] could be read when .*; remove the folder"):
         world.dissect(store, name="second")
     path.write_bytes(good)
+    assert same(world.dissect(store, name="second"), world.dissect())
+
+
+def test_an_image_that_was_replaced_by_another(tmp_path: Path) -> None:
+    world = World(count=9)
+    world.probe, store = tmp_path / "probe", tmp_path / "store"
+    for key, image in images(9):
+        (world.probe / key).parent.mkdir(exist_ok=True, parents=True)
+        image.save(world.probe / key)
+    world.dissect(store)
+    path = next(world.probe.rglob("*.png"))
+    Image.effect_noise(Image.open(path).size, 99).convert("RGB").save(path)
+    with pytest.raises(ValueError, match=r"recorded with another probe \(stored: 9 images, .*; now: 9 images, "):
+        world.dissect(store)
     assert same(world.dissect(store, name="second"), world.dissect())
 
 
