@@ -156,14 +156,23 @@ class DatasetImages(Images):
 def _torchvision(kind: str, folder: str, split: str) -> Images:
     from torchvision import datasets
 
+    if kind == "places365":
+        dataset, settings = (
+            datasets.Places365,
+            {"split": "train-standard" if split == "train" else "val", "small": True},
+        )
+    else:
+        dataset = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[kind]
+        settings = {"train": split == "train"}
     try:
-        if kind == "places365":
-            places = datasets.Places365(folder, "train-standard" if split == "train" else "val", small=True)
-            return DatasetImages(places, places.targets)
-        dataset = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[kind](folder, train=split == "train")
+        images = dataset(folder, **settings)
     except RuntimeError as error:
-        raise FileNotFoundError(f"there is no {kind} of torchvision in {folder}: {error}") from error
-    return DatasetImages(dataset, dataset.targets)
+        keywords = ", ".join(f"{name}={value!r}" for name, value in {**settings, "download": True}.items())
+        raise FileNotFoundError(
+            f"there is no {kind} of torchvision in {folder}, or it is damaged; to download it: "
+            f"torchvision.datasets.{dataset.__name__}({folder!r}, {keywords})"
+        ) from error
+    return DatasetImages(images, images.targets)
 
 
 def _sorted_by_class(names: list[str], split: str, where: str) -> tuple[list[str], list[int], list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 import tarfile
 import zipfile
 from pathlib import Path
@@ -71,12 +72,53 @@ def test_the_shared_archive(shared_data: Path) -> None:
     assert (len(images), images.classes[3], images.image(4999).size) == (5000, "cat", (32, 32))
 
 
+def _write_cifar(root: Path, coarse: bool) -> None:
+    """Ten images a file, of labels 0, 1, 2, …, the first pixel's red ten times the label."""
+    folder = root / ("cifar-10-batches-py" if coarse else "cifar-100-python")
+    folder.mkdir()
+    pixels = np.zeros((10, 3, 32, 32), np.uint8)
+    pixels[:, 0] = 10 * np.arange(10)[:, None, None]
+    entry = {"data": pixels.reshape(10, -1), "labels" if coarse else "fine_labels": list(range(10))}
+    names = [f"data_batch_{number}" for number in range(1, 6)] + ["test_batch"] if coarse else ["train", "test"]
+    for name in names:
+        (folder / name).write_bytes(pickle.dumps(entry))
+    meta = {"label_names" if coarse else "fine_label_names": [f"class {label}" for label in range(10)]}
+    (folder / ("batches.meta" if coarse else "meta")).write_bytes(pickle.dumps(meta))
+
+
+@pytest.mark.parametrize(("name", "files"), [("cifar10", 5), ("cifar100", 1)])
+def test_cifar_as_torchvision_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, files: int) -> None:
+    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)  # these are not the real ones
+    _write_cifar(tmp_path, name == "cifar10")
+    training, test = (open_images(f"{name}:{tmp_path}", split) for split in ("train", "test"))
+    assert (len(training), len(test)) == (10 * files, 10)
+    assert list(test.labels) == list(range(10))
+    assert (test.classes[7], test.image(7).getpixel((0, 0))) == ("class 7", (70, 0, 0))
+
+
+def test_places365_as_torchvision_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torchvision.datasets.places365.check_integrity", lambda *_, **__: True)
+    (tmp_path / "categories_places365.txt").write_text("/a/airfield 0\n/z/zen_garden 1\n")
+    for split, folder in (("train_standard", "data_256_standard"), ("val", "val_256")):
+        (tmp_path / f"places365_{split}.txt").write_text("/a/airfield/1.jpg 0\n/z/zen_garden/1.jpg 1\n")
+        for place, name in enumerate(("a/airfield", "z/zen_garden")):
+            (tmp_path / folder / name).mkdir(parents=True)
+            (tmp_path / folder / name / "1.jpg").write_bytes(png(10 * place + (split == "val")))
+    training, test = (open_images(f"places365:{tmp_path}", split) for split in ("train", "test"))
+    assert list(training.classes) == ["/a/airfield", "/z/zen_garden"]
+    assert [list(images.labels) for images in (training, test)] == [[0, 1], [0, 1]]
+    assert [images.image(1).getpixel((0, 0)) for images in (training, test)] == [(10, 20, 0), (11, 22, 0)]
+
+
 def test_what_cannot_be_opened(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no archive")
     with pytest.raises(FileNotFoundError, match="there is no"):
         open_images(tmp_path / "absent", "train")
-    with pytest.raises(FileNotFoundError, match="there is no cifar10 of torchvision"):
-        open_images(f"cifar10:{tmp_path}", "train")
+    for name, call in (("cifar10", "CIFAR10"), ("cifar100", "CIFAR100"), ("places365", "Places365")):
+        with pytest.raises(
+            FileNotFoundError, match=rf"there is no {name} of torchvision.*datasets\.{call}\('.*download"
+        ):
+            open_images(f"{name}:{tmp_path}", "train")
     with pytest.raises(ValueError, match=r"notes\.txt is none of them"):
         open_images(tmp_path / "notes.txt", "train")
     with pytest.raises(ValueError, match="must hold images as <split>/<class>/<image>"):
