@@ -26,7 +26,7 @@ bench: $(VENV)/.test-installed
 
 # On a machine with a GPU and PyTorch: correctness first, then times, in one go. PYTHON names its interpreter.
 gpu:
-	$(PYTHON) -m pytest tests/kernels -q
+	$(PYTHON) -m pytest tests/kernels $(shell grep -rl --include='test_*.py' mark.gpu tests/lwta tests/dissection) -q
 	$(PYTHON) -m benchmarks kernels --json benchmarks/results/kernels-gpu.json
 
 clean:
