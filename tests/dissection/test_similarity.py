@@ -16,7 +16,7 @@ from torch import Tensor
 from lwta import Winners
 from lwta.dissection.activations import Activations, DenseActivations, pool_winners
 from lwta.dissection.similarity import SIMILARITIES, Cos, Shard, Similarity, SoftWPMI, find_similarity
-from lwta.dissection.similarity.exact import ExactProduct
+from lwta.dissection.similarity.exact import ExactGram, ExactProduct
 from lwta.dissection.similarity.top import NONE, largest, pack, unpack
 
 SHARDINGS = [("small", 1), ("small", 7), ("small", 64), ("small", None), ("medium", 64), ("medium", None)]
@@ -158,6 +158,15 @@ def test_exact_product_counts_numbers_to_a_millionth_of_the_largest(numbers: lis
         product.add(torch.tensor([[number]]), torch.ones(1, 1))
     error = max(map(abs, numbers)) * len(numbers) * 2.0**-20
     assert product.total().item() == pytest.approx(math.fsum(numbers), rel=1e-14, abs=error)
+
+
+def test_exact_product_leaves_its_arguments_alone() -> None:
+    a, x = torch.randn(30, 3, dtype=torch.float64), torch.rand(30, 5, dtype=torch.float64)
+    before = a.clone(), x.clone()
+    ExactProduct().add(a, x)
+    ExactGram().add(x)
+    assert torch.equal(a, before[0])
+    assert torch.equal(x, before[1])
 
 
 def test_exact_product_over_more_rows_than_fit_a_float64() -> None:
