@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lwta.dissection.atlas import plots
 from lwta.dissection.atlas.cards import LayerCards, gather
 from lwta.dissection.atlas.explained import ImagePage, image_page
-from lwta.dissection.atlas.files import replace_file, script
-from lwta.dissection.atlas.thumbnails import write_thumbnails
+from lwta.dissection.atlas.files import STATIC, replace_file, script, templates
+from lwta.dissection.atlas.thumbnails import write_picture, write_thumbnails
 from lwta.dissection.explaining import Explained
 from lwta.dissection.plain import as_json
 from lwta.dissection.result import Dissection
 
 FIGURES = "layers.json"
-STATIC = ("atlas.css", "atlas.js")
 
 
 def write_atlas(
@@ -69,19 +67,13 @@ def write_atlas(
     layers = [gather(dissection, name, place, top) for place, name in enumerate(dissection.layers, 1)]
     keys = sorted({key for layer in layers for card in layer.cards for key, _ in card.images})
     pictures = write_thumbnails(dissection.probe, keys, folder, progress=progress)
-    images = [image_page(one, place, folder) for place, one in enumerate(explained, 1)]
-    environment = Environment(
-        loader=PackageLoader("lwta.dissection.atlas"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    images = [image_page(one, place, partial(write_picture, folder=folder)) for place, one in enumerate(explained, 1)]
+    environment = templates()
     environment.globals.update(
         title=title, dissection=dissection, layers=layers, images=images, pictures=pictures, plots=plots
     )
-    for name in STATIC:
-        replace_file(folder / name, (Path(__file__).parent / "static" / name).read_bytes())
+    for path in STATIC.iterdir():
+        replace_file(folder / path.name, path.read_bytes())
     replace_file(folder / "concepts.js", script("CONCEPTS", _index(layers)))
     for layer in layers:
         replace_file(folder / layer.page, environment.get_template("layer.html").render(layer=layer))

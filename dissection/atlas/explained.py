@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from lwta.dissection.atlas.thumbnails import Picture, write_picture
+from markupsafe import Markup
+
+from lwta.dissection.atlas.files import STATIC, replace_file, templates
+from lwta.dissection.atlas.thumbnails import Picture, Save, embedded_picture
 from lwta.dissection.explaining import Evidence, Explained, Explanation
 
 SIDE = 480  # pixels of the longer side of the picture
@@ -30,7 +33,8 @@ class ImagePage:
     key: str
     number: int
     """From 1 on."""
-    picture: Picture
+    picture: Picture | None
+    """None where there is nothing to show: the network was given no picture."""
     explanation: Explanation
     layers: dict[str, list[Row]]
     fired: dict[str, int]
@@ -42,28 +46,36 @@ class ImagePage:
         return f"image-{self.number:02d}.html"
 
 
-def image_page(explained: Explained, number: int, folder: Path) -> ImagePage:
-    """Write the pictures and say what the page shows."""
+def image_page(explained: Explained, number: int, save: Save) -> ImagePage:
+    """Save the pictures and say what the page shows."""
     key, image, explanation = explained
     return ImagePage(
         key=key,
         number=number,
-        picture=write_picture(image.convert("RGB"), folder, SIDE),
+        picture=None if image is None else save(image.convert("RGB"), SIDE),
         explanation=explanation,
-        layers={name: _rows(explanation, evidence, folder) for name, evidence in explanation.evidence.items()},
+        layers={name: _rows(explanation, evidence, save) for name, evidence in explanation.evidence.items()},
         fired={name: len(evidence) for name, evidence in explanation.evidence.items()},
     )
 
 
-def _rows(explanation: Explanation, evidence: list[Evidence], folder: Path) -> list[Row]:
+def _rows(explanation: Explanation, evidence: list[Evidence], save: Save) -> list[Row]:
     """Of the neurons of a layer that contributed anything, those that contributed most."""
     shown = [one for one in evidence if one.contribution][:ROWS]
     largest = max((abs(one.contribution) for one in shown), default=1.0)
-    return [Row(one, abs(one.contribution) / largest, _heat(explanation, one, folder)) for one in shown]
+    return [Row(one, abs(one.contribution) / largest, _heat(explanation, one, save)) for one in shown]
 
 
-def _heat(explanation: Explanation, evidence: Evidence, folder: Path) -> Picture | None:
+def _heat(explanation: Explanation, evidence: Evidence, save: Save) -> Picture | None:
     """Where the neuron fired, over what the network saw; None where it has no positions."""
     if evidence.where is None or explanation.seen is None:
         return None
-    return write_picture(explanation.heat_map(evidence, MAP_SIDE), folder, MAP_SIDE)
+    return save(explanation.heat_map(evidence, MAP_SIDE), MAP_SIDE)
+
+
+def write_explanation(explained: Explained, path: str | Path) -> None:
+    """See `lwta.dissection.explaining.Explanation.to_html`."""
+    style = Markup((STATIC / "atlas.css").read_text(encoding="utf-8"))
+    page = image_page(explained, 1, embedded_picture)
+    html = templates().get_template("explanation.html").render(image=page, style=style, links={})
+    replace_file(Path(path), html)

@@ -1,4 +1,4 @@
-"""Files of the atlas: whole or not there, so that a run that was interrupted is simply repeated."""
+"""Files of the atlas: templates, and pages that are whole or not there, so that a run is simply repeated."""
 
 from __future__ import annotations
 
@@ -6,13 +6,28 @@ import json
 from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
 from lwta.files import write_atomically
+
+STATIC = Path(__file__).parent / "static"
 
 
 def replace_file(path: Path, content: bytes | str) -> None:
     """Write a file, whole or not at all."""
     data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
     write_atomically(path, lambda temporary: temporary.write_bytes(data), durable=False)  # there are thousands of them
+
+
+def templates() -> Environment:
+    """Of the pages; whatever they are given is escaped."""
+    return Environment(
+        loader=PackageLoader("lwta.dissection.atlas"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
 def script(name: str, value: Any) -> str:

@@ -135,6 +135,18 @@ class Explanation:
         """Write `to_dict` as UTF-8."""
         write_json(self.to_dict(rows=rows, maps=maps), path)
 
+    def to_html(self, path: str | Path, *, image: Image.Image | None = None, title: str = "Explanation") -> None:
+        """Write one page with everything in it: classes, evidence by layer, heat maps. No other file, no network.
+
+        Args:
+            path: of the page.
+            image: to show; None for what the network saw.
+            title: of the page.
+        """
+        from lwta.dissection.atlas.explained import write_explanation
+
+        write_explanation(Explained(title, self.seen if image is None else image, self), path)
+
     def __str__(self) -> str:
         return self.table()
 
@@ -143,7 +155,8 @@ class Explained(NamedTuple):
     """An image and its explanation, for a page of its own in the atlas."""
 
     key: str
-    image: Image.Image
+    image: Image.Image | None
+    """None shows none."""
     explanation: Explanation
 
 

@@ -49,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--top", type=int, default=10, metavar="N", help="neurons shown of each layer (%(default)s)")
     add_json(parser)
     parser.add_argument("--report", type=Path, metavar="FOLDER", help="write the atlas, with a page for each image")
+    parser.add_argument("--pages", type=Path, metavar="FOLDER", help="write a page for each image, all in one file")
     parser.add_argument("--heat-maps", type=Path, metavar="FOLDER", help="write pictures of where the neurons fired")
 
 
@@ -80,6 +81,9 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.heat_maps is not None:
             number = _write_maps(explained, arguments.heat_maps, arguments.top)
             print(f"Heat maps: {number} in {arguments.heat_maps}")
+        if arguments.pages is not None:
+            _write_pages(explained, arguments.pages)
+            print(f"Pages: {len(explained)} in {arguments.pages}")
         if arguments.report is not None:
             page = dissection.to_report(arguments.report, explained=explained)
             print(f"The atlas: {page}  (open it in a browser)")
@@ -121,6 +125,12 @@ def _tell(explained: Sequence[Explained], arguments: argparse.Namespace) -> None
     listed = [{"image": one.key, **one.explanation.to_dict(rows=arguments.top)} for one in explained]
     text = "\n\n".join(f"{one.key}\n{one.explanation.table(arguments.top)}" for one in explained)
     tell(listed, text, arguments.json)
+
+
+def _write_pages(explained: Sequence[Explained], folder: Path) -> None:
+    """Files NUMBER-IMAGE.html."""
+    for number, (key, image, explanation) in enumerate(explained, 1):
+        explanation.to_html(folder / f"{number:02d}-{Path(key).stem}.html", image=image, title=key)
 
 
 def _write_maps(explained: Sequence[Explained], folder: Path, top: int) -> int:

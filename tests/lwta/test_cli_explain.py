@@ -113,6 +113,7 @@ def test_several_images_and_some_layers(capsys: pytest.CaptureFixture[str]) -> N
 def test_heat_maps_and_pages(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     maps, atlas = tmp_path / "maps", tmp_path / "atlas"
     written = ["--heat-maps", str(maps), "--report", str(atlas), "--probe", "probe", "--top", "2"]
+    written += ["--pages", str(tmp_path / "pages")]
     read = json.loads(printed(capsys, *EXPLAIN, *written, "--json", "-"))
     neurons = [one["neuron"] for one in read[0]["evidence"]["1"]]
     assert sorted(path.name for path in maps.iterdir()) == [
@@ -122,6 +123,7 @@ def test_heat_maps_and_pages(capsys: pytest.CaptureFixture[str], tmp_path: Path)
         assert picture.size == (384, 384)
     assert "probe/03.png" in (atlas / "image-01.html").read_text(encoding="utf-8")
     assert (atlas / "index.html").is_file()
+    assert "probe/03.png" in (tmp_path / "pages" / "01-03.html").read_text(encoding="utf-8")
 
 
 def test_networks_that_were_not_recorded(capsys: pytest.CaptureFixture[str]) -> None:
