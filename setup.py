@@ -35,6 +35,7 @@ setup(
     extras_require={
         "demo": ["scikit-learn"],
         "scores": ["sentence-transformers"],
+        "tensorboard": ["tensorboard"],
         "test": ["pytest", "pytest-benchmark", "hypothesis", "ruff", "mypy", "scikit-learn"],
     },
     entry_points={"console_scripts": ["lwta = lwta.cli:main"]},

@@ -1,6 +1,7 @@
 """Train a network with competition on images in classes; an interrupted run goes on when called again.
 
-Writes a checkpoint, a table of the epochs, and the network as a folder that lwta.load_model reads.
+Writes a checkpoint, a table of the epochs (and TensorBoard's curves, where that is installed), and the network as a
+folder that lwta.load_model reads.
 
 Examples:
   lwta train photos/ --out run --input-size 32                  # photos/train/<class>/*, photos/test/<class>/*
