@@ -11,6 +11,7 @@ Examples:
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ import torch
 
 from lwta import average_logits
 from lwta.cli import digits
-from lwta.cli.naming import add_json, labels_of, told_elsewhere, write_json
+from lwta.cli.naming import labels_of
+from lwta.cli.output import add_json, told_elsewhere, write_json
 from lwta.dissection import ClipEncoder, Concepts, Explained, dissect
 
 LAYERS = ("maps2", "hidden", "output")
@@ -43,8 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the demo; returns the exit code."""
     with told_elsewhere(arguments.json):
         findings = _show(arguments)
-    if arguments.json is not None:
-        write_json(findings, arguments.json)
+    write_json(findings, arguments.json)
     return 0
 
 
@@ -86,12 +87,23 @@ def _show(arguments: argparse.Namespace) -> dict[str, Any]:
     dissection.to_csv(table)
     page = dissection.to_report(arguments.out, title="A network that reads digits", explained=explained)
     print(f"\nEvery neuron as a table: {table}\nThe atlas of neurons and images: {page}  (open it in a browser)")
+    print(f"\n{_yours()}")
     return {
         "accuracy": accuracy,
         "named_after_their_digit": named,
         "labels": labels_of(dissection),
         "explanations": [{"image": one.key, **one.explanation.to_dict()} for one in explained],
     }
+
+
+def _yours() -> str:
+    """The command that comes next, by the name under which this one was called."""
+    program = sys.argv[0] if Path(sys.argv[0]).name == "lwta" else "python -m lwta"
+    return (
+        "The same for a network and photographs of yours (timm's resnet18 and a folder, for example):\n"
+        f"  {program} dissect --model timm:resnet18 --layers layer4 --probe photos/ \\\n"
+        "    --clip ViT-B-16/openai --concepts imagenet --report atlas"
+    )
 
 
 def _keyed(part: digits.Digits) -> zip[tuple[str, torch.Tensor]]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import shlex
 from pathlib import Path
 
 import pytest
 
-from lwta.cli import _COMMANDS, main
+from lwta.cli import _COMMANDS, dissect, main
 from lwta.cli.digits import NAMES
 
 
@@ -19,6 +21,10 @@ def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert [one["concept"] for one in findings["labels"]["output"]] == list(NAMES)
     assert [one["versus_name"] for one in findings["explanations"]] == [None, None, "one"]
     assert "Explaining one image" in captured.err
+    command = captured.err[captured.err.index(" dissect --model") :].replace("\\\n", "")
+    parser = argparse.ArgumentParser()
+    dissect.add_arguments(parser)
+    assert parser.parse_args(shlex.split(command)[1:]).layers == ["layer4"]  # what comes next can be typed
     assert {"index.html", "neurons.csv", "image-01.html", "image-03.html"} <= {path.name for path in tmp_path.iterdir()}
 
 
