@@ -46,21 +46,21 @@ class Columns(NamedTuple):
         return rows
 
 
-class KeptShards:
-    """Every shard as it came: N·d embeddings, and N·D activations or, of competitions, one for each win."""
+class KeepsShards:
+    """A similarity that keeps every shard: N·d embeddings, and N·D activations or, of competitions, one a win."""
 
     def __init__(self) -> None:
         self._shards: list[Shard] = []
 
-    def add(self, shard: Shard) -> None:
-        """Keep a shard."""
+    def update(self, shard: Shard) -> None:
+        """Take in a shard."""
         self._shards.append(shard)
 
     def merge(self, other: Self) -> None:
-        """Keep all that ``other`` keeps."""
+        """Take in all that ``other`` took in."""
         self._shards += other._shards
 
-    def by_rank(self) -> tuple[Tensor, Columns, Tensor]:
+    def _by_rank(self) -> tuple[Tensor, Columns, Tensor]:
         """(N, d) float32 embeddings in the order of the images' ranks, activations, and (D,) bool: who answered.
 
         Whatever is computed of them cannot depend on shards.

@@ -5,10 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
-from typing_extensions import Self
 
-from lwta.dissection.similarity.base import Shard
-from lwta.dissection.similarity.columns import Columns, KeptShards
+from lwta.dissection.similarity.columns import Columns, KeepsShards
 from lwta.kernels import concept_similarity
 
 WEIGHTS = 2**28  # cubes of activations that exist at a time on a GPU
@@ -16,7 +14,7 @@ TILE = 2**22  # similarities of images and concepts that exist at a time
 DENSE = 1 / 32  # share of neurons that win on an image from which zeros, multiplied, cost less than rows, gathered
 
 
-class CosCubed:
+class CosCubed(KeepsShards):
     """score[i, m] = ⟨a³, p³⟩ / (‖a³‖·‖p³‖), of activations and similarities less their means over the images.
 
     Cubes are elementwise, and norms are at least ``min_norm``. This is ``cos_similarity_cubed`` of CLIP-Dissect
@@ -43,20 +41,12 @@ class CosCubed:
     name = "cos_cubed"
 
     def __init__(self, *, min_norm: float = 1e-3) -> None:
+        super().__init__()
         self.min_norm = min_norm
-        self._kept = KeptShards()
-
-    def update(self, shard: Shard) -> None:
-        """Take in a shard."""
-        self._kept.add(shard)
-
-    def merge(self, other: Self) -> None:
-        """Take in all that ``other`` took in."""
-        self._kept.merge(other._kept)
 
     def finalize(self, text_features: Tensor) -> Tensor:
         """(D, M) float32; NaN for a neuron that never answered."""
-        features, columns, answered = self._kept.by_rank()
+        features, columns, answered = self._by_rank()
         evaluate = self._scores_on_gpu if text_features.is_cuda else self._scores
         return evaluate(features, columns, text_features).masked_fill_(~answered[:, None], float("nan"))
 

@@ -6,17 +6,15 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor
-from typing_extensions import Self
 
-from lwta.dissection.similarity.base import Shard
-from lwta.dissection.similarity.columns import Columns, KeptShards
+from lwta.dissection.similarity.columns import Columns, KeepsShards
 
 TILE = 2**22  # similarities of images and concepts that exist at a time
 LOGARITHMS = 2**18  # that exist at a time, one for every image of a neuron and concept
 SMALLEST = 1e-30  # density, lest its logarithm be infinite
 
 
-class JSD:
+class JSD(KeepsShards):
     """score[i, m] = 1 − JSD(q_i, p_m) in bits, of distributions over the images: 1 if they are the same, 0 if disjoint.
 
     q_i is the neuron's activations divided by their sum, where negative ones count as 0, as do images that the neuron
@@ -51,23 +49,15 @@ class JSD:
     name = "jsd"
 
     def __init__(self, *, temperature: float = 0.05) -> None:
+        super().__init__()
         if not temperature > 0:
             raise ValueError(f"temperature must be above 0, got {temperature}")
         self.temperature = temperature
-        self._kept = KeptShards()
-
-    def update(self, shard: Shard) -> None:
-        """Take in a shard."""
-        self._kept.add(shard)
-
-    def merge(self, other: Self) -> None:
-        """Take in all that ``other`` took in."""
-        self._kept.merge(other._kept)
 
     def finalize(self, text_features: Tensor) -> Tensor:
         """(D, M) float32; NaN for a neuron that was never above 0."""
         text_features = text_features.cpu()  # there is no kernel for it
-        features, columns, _ = self._kept.by_rank()
+        features, columns, _ = self._by_rank()
         columns = columns.where(columns.values > 0)
         sums = columns.sums(columns.values)
         q = (columns.values * columns.size / sums[columns.neurons()]).float()

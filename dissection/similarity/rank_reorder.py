@@ -9,17 +9,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from typing_extensions import Self
 
-from lwta.dissection.similarity.base import Shard
-from lwta.dissection.similarity.columns import Columns, KeptShards
+from lwta.dissection.similarity.columns import Columns, KeepsShards
 from lwta.dissection.similarity.top import largest, pack, unpack
 
 TILE = 2**22  # similarities of images and concepts, or activations, that exist at a time
 SMALLEST_MEAN = 1e-6
 
 
-class RankReorder:
+class RankReorder(KeepsShards):
     """score[i, m] = −error / (mean of P_m over the images)^``scale_p``, over the neuron's ``top_fraction`` top images.
 
     The error is what reordering costs: each of those images is given the activation whose rank is that of the image's
@@ -54,23 +52,15 @@ class RankReorder:
     name = "rank_reorder"
 
     def __init__(self, *, top_fraction: float = 0.05, scale_p: float = 0.5) -> None:
+        super().__init__()
         if not 0 < top_fraction <= 1:
             raise ValueError(f"top_fraction must be within (0, 1], got {top_fraction}")
         self.top_fraction, self.scale_p = top_fraction, scale_p
-        self._kept = KeptShards()
-
-    def update(self, shard: Shard) -> None:
-        """Take in a shard."""
-        self._kept.add(shard)
-
-    def merge(self, other: Self) -> None:
-        """Take in all that ``other`` took in."""
-        self._kept.merge(other._kept)
 
     def finalize(self, text_features: Tensor) -> Tensor:
         """(D, M) float32; NaN for a neuron that never answered."""
         text_features = text_features.cpu()  # there is no kernel for it
-        features, columns, answered = self._kept.by_rank()
+        features, columns, answered = self._by_rank()
         tops = _top_images(columns, max(int(columns.size * self.top_fraction), 1))
         errors = torch.full((len(tops), len(text_features)), float("nan"))
         alive = answered.nonzero().flatten().tolist()
