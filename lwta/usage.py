@@ -20,6 +20,14 @@ from lwta.winners import Winners
 _EVIDENCE = 10  # competitions for each competitor, before a block that one unit always won is said to have collapsed
 
 
+def entropy_of(shares: Tensor) -> Tensor:
+    """(B,) float64: entropy of (B, U) shares of wins divided by log U, from 0 (one wins all) to 1 (all win alike)."""
+    competitors = shares.shape[1]
+    if competitors == 1:
+        return torch.ones(len(shares), dtype=torch.float64)
+    return (torch.special.entr(shares).sum(1) / math.log(competitors)).clamp(0, 1)
+
+
 class LayerUsage(NamedTuple):
     """Who won in one layer."""
 
@@ -44,9 +52,7 @@ class LayerUsage(NamedTuple):
     @property
     def entropy(self) -> Tensor:
         """(B,) float64: entropy of the shares divided by log U, from 0 (one unit wins all) to 1 (all win alike)."""
-        if self.competitors == 1:
-            return torch.ones(len(self.wins), dtype=torch.float64)
-        return torch.special.entr(self.shares).sum(1) / math.log(self.competitors)
+        return entropy_of(self.shares)
 
     @property
     def dead(self) -> list[int]:

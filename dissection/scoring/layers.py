@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lwta.dissection.activations import WinnerActivations
 from lwta.dissection.recording import Recording
+from lwta.usage import entropy_of
 
 
 class LayerScores(NamedTuple):
@@ -68,7 +69,7 @@ def block_entropies(recording: Recording, layer: str) -> Tensor:
     p = recording.block_shares(layer)
     if p is None or p.shape[1] == 1:
         return torch.empty(0, dtype=torch.float64)
-    return (-torch.special.xlogy(p, p).sum(1) / math.log(p.shape[1])).clamp(0, 1)
+    return entropy_of(p)
 
 
 def active_share(recording: Recording, layer: str) -> float:
