@@ -21,11 +21,11 @@ from torch import nn
 from lwta import Competition
 from lwta.cli.models import add_model, find_function, find_model
 from lwta.cli.naming import add_naming, add_outputs, find_concepts, open_clip, write
-from lwta.cli.processes import default_device, process_group
 from lwta.dissection import dissect
 from lwta.dissection.activations import POOLS
 from lwta.dissection.precision import PRECISIONS
 from lwta.dissection.table import Column, text_table
+from lwta.processes import own_device, process_group
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError("--store must be given: several processes share their work through it")
     clip = open_clip(arguments.clip)
     transform = find_function("--transform", arguments.transform) if arguments.transform else found.transform
-    with process_group() as rank:
+    with process_group() as share:
         try:
             dissection = dissect(
                 found.model,
@@ -81,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
                 batch_size=arguments.batch_size,
                 workers=arguments.workers,
                 seed=arguments.seed,
-                device=arguments.device or default_device(),
+                device=own_device(arguments.device),
                 store=arguments.store,
                 name=arguments.name,
                 shard_images=arguments.shard_images,
@@ -90,14 +90,14 @@ def run(arguments: argparse.Namespace) -> int:
                 compile=arguments.compile,
             )
         except KeyboardInterrupt:
-            if arguments.store is not None and rank == 0:
+            if arguments.store is not None and share.rank == 0:
                 print(
                     f"\nlwta dissect: stopped; {arguments.store} keeps the shards that are complete, and the same "
                     "command goes on from there",
                     file=sys.stderr,
                 )
             raise
-        if rank == 0:
+        if share.rank == 0:
             write(dissection, arguments)
     return 0
 

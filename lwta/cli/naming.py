@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from lwta.cli.output import add_json, told_elsewhere, write_json
-from lwta.cli.processes import default_device
 from lwta.dissection import SIMILARITIES, ClipEncoder, Concepts, Dissection, Embeddings, open_store
 from lwta.dissection.encoder import Encoder
 from lwta.dissection.plain import without_nan
 from lwta.dissection.store.opening import recorded_clip
+from lwta.processes import own_device
 
 
 def add_naming(parser: argparse.ArgumentParser, *, clip: str | None) -> None:
@@ -85,7 +85,7 @@ def open_dissection(arguments: argparse.Namespace) -> Dissection:
         similarity=arguments.similarity,
         layers=arguments.layers,
         probe=arguments.probe,
-        device=arguments.device or default_device() or "cpu",
+        device=own_device(arguments.device),
     )
 
 

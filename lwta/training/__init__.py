@@ -1,5 +1,6 @@
 """Training and evaluation of networks with competition; needs timm once a network is trained."""
 
+from lwta.processes import Share
 from lwta.training.evaluation import Evaluation, evaluate
 from lwta.training.images import Images, open_images
 from lwta.training.loaders import Batches, LoadedBatches, TensorBatches, crop_and_flip, make_batches
@@ -13,6 +14,7 @@ __all__ = [
     "Images",
     "LoadedBatches",
     "Recipe",
+    "Share",
     "TensorBatches",
     "Training",
     "crop_and_flip",

@@ -1,36 +1,13 @@
-"""Several processes that train one network, started by torchrun."""
+"""What the processes that train one network tell each other."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from lwta.training.loaders import Share
-
-
-@contextmanager
-def processes(device: torch.device | str | None = None) -> Iterator[tuple[Share, torch.device]]:
-    """This process's share and device; under torchrun a process group (nccl on GPUs, gloo on CPUs) while it lasts."""
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    if world == 1:
-        yield Share(), chosen
-        return
-    rank = int(os.environ["RANK"])
-    if chosen.type == "cuda":
-        chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-        torch.cuda.set_device(chosen)
-    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", rank=rank, world_size=world)
-    try:
-        yield Share(rank, world), chosen
-    finally:
-        dist.destroy_process_group()
+from lwta.processes import Share
 
 
 def sum_over(share: Share, values: Tensor) -> Tensor:

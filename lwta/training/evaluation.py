@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from lwta.batches import device_of, evaluating
 from lwta.layers import EvalMode
 from lwta.network import average_logits, competitions
+from lwta.processes import Share
 from lwta.training.distributed import sum_over
-from lwta.training.loaders import Share
 
 
 class Evaluation(NamedTuple):

@@ -10,7 +10,7 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,17 +19,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from lwta.models import ModelConfig
+from lwta.processes import Share
 from lwta.training.images import Images
 
 Batch = tuple[Tensor, Tensor]
 Augment = Callable[[Tensor, torch.Generator], Tensor]
-
-
-class Share(NamedTuple):
-    """Which of the processes that train together this one is."""
-
-    rank: int = 0
-    world: int = 1
 
 
 class Batches(ABC):

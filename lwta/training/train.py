@@ -13,12 +13,12 @@ from lwta.checks import check_choice
 from lwta.files import write_atomically
 from lwta.models import config_of
 from lwta.network import competitions
+from lwta.processes import Share, own_device, process_group
 from lwta.saving import save_model
-from lwta.training.distributed import processes
 from lwta.training.engine import Trainer
 from lwta.training.evaluation import Evaluation, evaluate
 from lwta.training.images import open_images
-from lwta.training.loaders import Batches, Share, make_batches
+from lwta.training.loaders import Batches, make_batches
 from lwta.training.log import Row
 from lwta.training.recipes import Recipe, find_recipe
 
@@ -92,7 +92,8 @@ def train(
     chosen = find_recipe(recipe, **settings)
     if amp is not None:
         check_choice("amp", amp, ("bfloat16", "float16"))
-    with processes(device) as (share, place):
+    place = own_device(device)
+    with process_group(place) as share:
         model = model.to(place)
         if not isinstance(data, tuple):
             data = _open(model, data, chosen, workers, seed, share)

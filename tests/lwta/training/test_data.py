@@ -14,8 +14,9 @@ import torch
 from PIL import Image
 
 from lwta.models import ModelConfig
+from lwta.processes import Share
 from lwta.training import Images, LoadedBatches, TensorBatches, crop_and_flip, make_batches, open_images
-from lwta.training.loaders import Share, derive, transform_of
+from lwta.training.loaders import derive, transform_of
 
 CONFIG = ModelConfig("resnet20", 2, 2, 8, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
 

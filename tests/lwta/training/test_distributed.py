@@ -13,8 +13,7 @@ SCRIPT = """
 import sys, torch
 from torch import nn
 from lwta import LWTA
-from lwta.training import Recipe, train, TensorBatches
-from lwta.training.loaders import Share
+from lwta.training import Recipe, Share, TensorBatches, train
 import os
 share = Share(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)))
 torch.set_num_threads(1)
