@@ -2,12 +2,32 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+
+def _mend_interpreter() -> None:
+    """Let scalars be bounds of loops in Triton 3.6 under NumPy 2.4.
+
+    It holds a scalar as an array of one element and calls int() on it, which NumPy refuses since 2.4. Later versions
+    of Triton squeeze the array first, as is done here.
+    """
+    from triton.runtime import interpreter  # not before TRITON_INTERPRET is set: Triton's own functions heed it too
+
+    patch = interpreter._patch_lang_tensor
+
+    def patch_and_mend(tensor: Any, scope: Any) -> None:
+        patch(tensor, scope)
+        scope.set_attr(tensor, "__index__", lambda scalar: int(scalar.handle.data.squeeze()))
+
+    interpreter._patch_lang_tensor = patch_and_mend
+
+
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # must be set before a kernel is defined
+    _mend_interpreter()
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
