@@ -135,6 +135,8 @@ def tile(
     else:
         inner = inner_multiples * INNER_MULTIPLE  # tells the compiler what divides it
         start = instance // inner * (SPAN * inner) + instance % inner
+        if INNER_MULTIPLE == 1:
+            start = tl.max_contiguous(start, 2)  # else Triton 3.6 deals a warp's lanes out along units, far apart
         offsets = start[None, :] + (unit * inner)[:, None]
         exists = (instance < instances)[None, :]
         if SPAN < WIDTH:

@@ -19,14 +19,19 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # Highest number of instructions an element, bfloat16 on sm_90, for U = 2, 8 and 16.
 LIMITS = {"lwta_forward_sample": 34, "lwta_backward_sample": 46, "lwta_forward_argmax": 14}
-LIMITS_PADDED = {**LIMITS, "lwta_forward_sample": 36}  # U = 12 and 24, which fill three quarters of a power of two
+# U = 12 and 24, which fill three quarters of a power of two; Triton 3.6 needs four instructions more than 3.9 backward.
+LIMITS_PADDED = {**LIMITS, "lwta_forward_sample": 36, "lwta_backward_sample": 48}
 
 
 def _compile(
-    targets: tuple[str, ...], competitors: tuple[int, ...], dtype: str = "torch.bfloat16", only: str = ""
+    targets: tuple[str, ...],
+    competitors: tuple[int, ...],
+    dtype: str = "torch.bfloat16",
+    only: str = "",
+    stage: tuple[int, ...] = (64, 192, 56, 56),
 ) -> list[dict[str, Any]]:
     program = (
-        "import json, torch\nfrom benchmarks import static\n"
+        f"import json, torch\nfrom benchmarks import static\nstatic.STAGE = {stage}\n"
         f"print(json.dumps(static.run({targets!r}, ({dtype},), {competitors!r}, {only!r})))"
     )
     environment = {**os.environ, "TRITON_INTERPRET": "0"}
@@ -62,6 +67,17 @@ def test_blocks_of_12_and_24_stay_near_the_budget() -> None:
         assert row["instructions_per_element"] <= LIMITS_PADDED[row["kernel"]], row
         assert min(row["load_bits"], row["store_bits"]) >= (64 if row["competitors"] == 12 else 128), row
         assert row["spills"] == 0, row
+
+
+@pytest.mark.slow
+def test_any_number_of_positions_stays_near_the_budget() -> None:
+    """7×7 positions: no two that neighbour are known to be aligned, and still a warp's lanes take neighbours."""
+    limits = {"lwta_forward_argmax_nchw": 18, "lwta_backward_sample_nchw": 66}
+    rows = _compile(("sm_90",), (2, 8, 12, 24), only="lwta_", stage=(64, 384, 7, 7))
+    rows = [row for row in rows if row["kernel"] in limits]
+    assert len(rows) == 8
+    for row in rows:
+        assert row["instructions_per_element"] <= limits[row["kernel"]], row
 
 
 @pytest.mark.slow
