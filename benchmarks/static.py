@@ -115,8 +115,8 @@ def run(
 ) -> list[dict[str, Any]]:
     """Compile every kernel whose name begins with ``only`` for every target; a row for each.
 
-    Instructions, widths, registers and spills are read from the machine code of NVIDIA targets and None elsewhere;
-    competitors are None for the kernels that know none.
+    Shared memory is that of a program. Instructions, widths, registers and spills are read from the machine code of
+    NVIDIA targets and None elsewhere; competitors are None for the kernels that know none.
     """
     rows = []
     jobs: list[tuple[int | None, torch.dtype, Subject]] = [
@@ -136,6 +136,7 @@ def run(
                 "target": target,
                 "dtype": str(dtype).removeprefix("torch."),
                 "competitors": U,
+                "shared_bytes": kernel.metadata.shared,
             }
             sass = disassemble(kernel) if target.startswith("sm_") else None
             rows.append({**row, **_figures(launch, sass)})

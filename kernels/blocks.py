@@ -102,6 +102,11 @@ def fast_math(x: Tensor) -> bool:
     return x.is_cuda and torch.version.cuda is not None
 
 
+def pipeline_stages(wanted: int) -> int:
+    """Stages of the pipeline that feeds a product: two where shared memory is AMD's 64 KB."""
+    return wanted if torch.version.hip is None else min(wanted, 2)
+
+
 @triton.jit
 def tile(
     program,

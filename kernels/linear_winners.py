@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lwta.kernels import philox, reference
-from lwta.kernels.blocks import competitor_group, fast_math, maximum_or_nan
+from lwta.kernels.blocks import competitor_group, fast_math, maximum_or_nan, pipeline_stages
 from lwta.kernels.winners import index_dtype, winners
 
 
@@ -156,7 +156,7 @@ def launch_forward(
             x, weight, bias, seed, value, index, rows, blocks, features,
             U=competitors, COMPETITORS=tile.competitors, ROWS=tile.rows, BLOCKS=tile.blocks, FEATURES=tile.features,
             SWIZZLE=8, NOISE=mode != "argmax", FAST=fast_math(x),
-            num_warps=tile.warps, num_stages=tile.stages, enable_fp_fusion=True,
+            num_warps=tile.warps, num_stages=pipeline_stages(tile.stages), enable_fp_fusion=True,
         )  # fmt: skip
     return value, index
 

@@ -22,6 +22,9 @@ LIMITS = {"lwta_forward_sample": 34, "lwta_backward_sample": 46, "lwta_forward_a
 # U = 12 and 24, which fill three quarters of a power of two; Triton 3.6 needs four instructions more than 3.9 backward.
 LIMITS_PADDED = {**LIMITS, "lwta_forward_sample": 36, "lwta_backward_sample": 48}
 
+# Bytes of shared memory that a program may have; of sm_80 that of its consumer siblings (sm_86, sm_89, sm_120), 99 KB.
+SHARED = {"sm_80": 99 << 10, "sm_90": 227 << 10, "gfx942": 64 << 10}
+
 
 def _compile(
     targets: tuple[str, ...],
@@ -132,3 +135,12 @@ def test_every_kernel_compiles_for_the_other_targets() -> None:
     rows = _compile(("sm_80", "gfx942"), (12,))
     assert {row["target"] for row in rows} == {"sm_80", "gfx942"}
     assert all(row["spills"] in (0, None) for row in rows)
+    assert all(row["shared_bytes"] <= SHARED[row["target"]] for row in rows)
+
+
+@pytest.mark.slow
+def test_the_largest_tiles_fit_into_shared_memory() -> None:
+    rows = _compile(tuple(SHARED), (2, 8), only="linear_winners")
+    assert len(rows) == 2 * 2 * 3
+    for row in rows:
+        assert 0 < row["shared_bytes"] <= SHARED[row["target"]], row
