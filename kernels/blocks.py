@@ -97,16 +97,6 @@ def competitor_group(competitors: int) -> int:
     return min(power, 8)
 
 
-def fast_math(x: Tensor) -> bool:
-    """Whether kernels on this tensor may use NVIDIA's special-function instructions: `fastmath`."""
-    return x.is_cuda and torch.version.cuda is not None
-
-
-def pipeline_stages(wanted: int) -> int:
-    """Stages of the pipeline that feeds a product: two where shared memory is AMD's 64 KB."""
-    return wanted if torch.version.hip is None else min(wanted, 2)
-
-
 @triton.jit
 def tile(
     program,

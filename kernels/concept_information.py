@@ -17,6 +17,7 @@ import triton.language as tl
 from torch import Tensor
 
 from lwta.kernels import dissection_reference as reference
+from lwta.kernels.launching import on_its_device
 from lwta.kernels.products import cosines, operands, precision, slices
 
 
@@ -73,6 +74,7 @@ def _log_p_kernel(
     tl.store(out_ptr + place, total, mask=(neuron < neurons)[:, None] & (concept < concepts)[None, :])
 
 
+@on_its_device
 def launch_logsumexp(images: Tensor, texts: Tensor, scale: float) -> Tensor:
     """Run the first kernel; arguments as in `dissection_reference.concept_logsumexp`, none of them float64."""
     images, texts = operands(images, texts)
@@ -90,6 +92,7 @@ def launch_logsumexp(images: Tensor, texts: Tensor, scale: float) -> Tensor:
     return partial[0] if parts == 1 else partial.logsumexp(0)
 
 
+@on_its_device
 def launch_log_p(images: Tensor, texts: Tensor, lse: Tensor, top: Tensor, p: Tensor, scale: float) -> Tensor:
     """Run the second kernel; arguments as in `dissection_reference.concept_log_p`, none of them float64."""
     images, texts = operands(images, texts)

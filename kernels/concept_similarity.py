@@ -17,6 +17,7 @@ import triton.language as tl
 from torch import Tensor
 
 from lwta.kernels import dissection_reference as reference
+from lwta.kernels.launching import on_its_device
 from lwta.kernels.products import cosines, operands, precision, slices
 
 
@@ -56,6 +57,7 @@ def _kernel(
         tl.store(square_ptr + tl.program_id(2) * concepts + concept, squares, mask=concept < concepts)
 
 
+@on_its_device
 def launch(images: Tensor, texts: Tensor, weights: Tensor, centre: Tensor, power: int) -> tuple[Tensor, Tensor]:
     """Run the kernel; arguments as in `dissection_reference.concept_similarity`, none of them float64."""
     images, texts = operands(images, texts)

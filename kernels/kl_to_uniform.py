@@ -19,6 +19,7 @@ from torch import Tensor
 
 from lwta.kernels import reference
 from lwta.kernels.blocks import OPTIONS, load_scores, prepare, store, tile
+from lwta.kernels.launching import on_its_device
 
 
 @triton.jit
@@ -67,6 +68,7 @@ def _backward_kernel(
     store(out_ptr, offsets, exists, tl.reshape(out, (INSTANCES, WIDTH)), WIDTH, CONTIGUOUS)
 
 
+@on_its_device
 def launch_forward(x: Tensor, competitors: int, dim: int) -> Tensor:
     """Run the forward kernel: 0-dim float32; arguments as in `reference.kl_to_uniform`."""
     x, layout = prepare(x, competitors, dim)
@@ -76,6 +78,7 @@ def launch_forward(x: Tensor, competitors: int, dim: int) -> Tensor:
     return partial.sum() / max(layout.outer * layout.blocks * layout.inner, 1)
 
 
+@on_its_device
 def launch_backward(grad: Tensor, x: Tensor, competitors: int, dim: int) -> Tensor:
     """Run the backward kernel; arguments as in `reference.kl_to_uniform_backward`."""
     x, layout = prepare(x, competitors, dim)

@@ -21,7 +21,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lwta.kernels import philox, reference
-from lwta.kernels.blocks import competitor_group, fast_math, maximum_or_nan, pipeline_stages
+from lwta.kernels.blocks import competitor_group, maximum_or_nan
+from lwta.kernels.launching import fast_math, on_its_device, pipeline_stages
 from lwta.kernels.winners import index_dtype, winners
 
 
@@ -140,6 +141,7 @@ def _tile(competitors: int, rows: int, element_size: int, sampling: bool) -> _Ti
     return _Tile(group, height, columns // group, 64, 8, 3 if columns == 256 else 4)
 
 
+@on_its_device
 def launch_forward(
     x: Tensor, weight: Tensor, bias: Tensor | None, competitors: int, mode: str, seed: Tensor | None
 ) -> tuple[Tensor, Tensor]:

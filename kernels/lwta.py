@@ -23,7 +23,6 @@ from lwta.kernels.blocks import (
     block_softmax,
     block_winner,
     by_block,
-    fast_math,
     like,
     load,
     load_scores,
@@ -31,6 +30,7 @@ from lwta.kernels.blocks import (
     store,
     tile,
 )
+from lwta.kernels.launching import fast_math, on_its_device
 
 LOG2E = math.log2(math.e)
 
@@ -84,6 +84,7 @@ def _backward_kernel(
     store(out_ptr, offsets, exists, tl.reshape(out, (INSTANCES, WIDTH)), WIDTH, CONTIGUOUS)
 
 
+@on_its_device
 def launch_forward(x: Tensor, competitors: int, mode: str, temperature: float, dim: int, seed: Tensor | None) -> Tensor:
     """Run the forward kernel; arguments as in `reference.lwta`."""
     x, layout = prepare(x, competitors, dim)
@@ -96,6 +97,7 @@ def launch_forward(x: Tensor, competitors: int, mode: str, temperature: float, d
     return y
 
 
+@on_its_device
 def launch_backward(
     grad: Tensor, x: Tensor, competitors: int, mode: str, temperature: float, dim: int, seed: Tensor | None
 ) -> Tensor:

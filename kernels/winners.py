@@ -15,7 +15,8 @@ import triton.language as tl
 from torch import Tensor
 
 from lwta.kernels import cpu, reference
-from lwta.kernels.blocks import OPTIONS, Layout, block_winner, fast_math, load_scores, prepare, tile
+from lwta.kernels.blocks import OPTIONS, Layout, block_winner, load_scores, prepare, tile
+from lwta.kernels.launching import fast_math, on_its_device
 
 
 @triton.jit(do_not_specialize=["inner_multiples"])
@@ -76,6 +77,7 @@ def _outputs(x: Tensor, competitors: int, dim: int) -> tuple[Tensor, Tensor]:
     return _blocks_last(value, x, dim), _blocks_last(index, x, dim)
 
 
+@on_its_device
 def launch_forward(x: Tensor, competitors: int, mode: str, dim: int, seed: Tensor | None) -> tuple[Tensor, Tensor]:
     """Run the forward kernel: values and indices, both of shape (…, B); arguments as in `reference.winners`."""
     x, layout = prepare(x, competitors, dim)

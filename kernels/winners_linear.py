@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from lwta.kernels import reference
 from lwta.kernels.blocks import competitor_group
+from lwta.kernels.launching import on_its_device
 
 GATHER_ROWS_GPU, GATHER_COMPETITORS_GPU, GATHER_ROWS_CPU = 8, 16, 64
 
@@ -86,6 +87,7 @@ def _gather_kernel(
     tl.store(y_ptr + row * outputs + output, total.to(y_ptr.dtype.element_ty), mask=output < outputs)
 
 
+@on_its_device
 def launch_expand(value: Tensor, index: Tensor, weight: Tensor, bias: Tensor | None, competitors: int) -> Tensor:
     """Run the kernel for large batches; arguments as in `reference.winners_linear`."""
     value, index, weight = value.contiguous(), index.contiguous(), weight.contiguous()
@@ -105,6 +107,7 @@ def launch_expand(value: Tensor, index: Tensor, weight: Tensor, bias: Tensor | N
     return y
 
 
+@on_its_device
 def launch_gather(value: Tensor, index: Tensor, weight: Tensor, bias: Tensor | None, competitors: int) -> Tensor:
     """Run the kernel for small batches; arguments as in `reference.winners_linear`."""
     value, index, weight = value.contiguous(), index.contiguous(), weight.contiguous()

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from lwta.kernels import dissection_reference as reference
 from lwta.kernels.blocks import competitor_group
+from lwta.kernels.launching import on_its_device
 from lwta.kernels.products import precision, slices
 
 GATHER_COMPETITORS_CPU = 8
@@ -66,6 +67,7 @@ def _kernel(
     )
 
 
+@on_its_device
 def launch(value: Tensor, index: Tensor, x: Tensor, competitors: int) -> Tensor:
     """Run the kernel; arguments as in `dissection_reference.winners_sum`, none of them float64."""
     value, index, x = value.contiguous(), index.contiguous(), x.contiguous()
