@@ -24,9 +24,10 @@ bench: $(VENV)/.test-installed
 	$(BIN)/python -m benchmarks accuracy --json benchmarks/results/accuracy-cpu.json
 	$(BIN)/python -m benchmarks.report
 
-# On a machine with a GPU and PyTorch: correctness first, then times, in one go. PYTHON names its interpreter.
+# On a machine with a GPU and PyTorch: correctness first, then times, in one go. PYTHON names its interpreter. Most of the
+# tests' time goes into compiling kernels; with pytest-xdist eight processes share it.
 gpu:
-	$(PYTHON) -m pytest tests/kernels $(shell grep -rl --include='test_*.py' mark.gpu tests/lwta tests/dissection) -q
+	$(PYTHON) -m pytest $(shell $(PYTHON) -c 'import os, xdist; print("-n", min(8, os.cpu_count()))' 2>/dev/null) tests/kernels $(shell grep -rl --include='test_*.py' mark.gpu tests/lwta tests/dissection) -q
 	$(PYTHON) -m benchmarks kernels --json benchmarks/results/kernels-gpu.json
 
 clean:

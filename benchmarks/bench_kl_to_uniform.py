@@ -12,7 +12,7 @@ from torch import Tensor
 from benchmarks.conftest import CUDA, DEVICE, DTYPE
 from lwta import functional
 
-SIZES = [(197 * 256, 768), (8192, 16384)] if CUDA else [(12608, 768)]
+SIZES = [(197 * 1024, 768), (8192, 16384)] if CUDA else [(12608, 768)]
 
 
 @pytest.mark.parametrize("provider", ["ours", "formula eager", "formula compiled"])

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from benchmarks.conftest import CUDA, DEVICE, DTYPE
 from lwta import functional
 
-SIZES = [(197 * 256, 192, 768), (197 * 256, 768, 3072), (8192, 4096, 16384)] if CUDA else [(12608, 192, 768)]
+SIZES = [(197 * 1024, 192, 768), (197 * 256, 768, 3072), (8192, 4096, 16384)] if CUDA else [(12608, 192, 768)]
 
 
 @pytest.mark.parametrize("mode", ["sample", "argmax"])

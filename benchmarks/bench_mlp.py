@@ -10,7 +10,7 @@ import torch
 from benchmarks.conftest import CUDA, DEVICE, DTYPE
 from benchmarks.providers import mlps
 
-SIZES = [(197 * 256, 192), (197 * 256, 384)] if CUDA else [(12608, 192)]
+SIZES = [(197 * 1024, 192), (197 * 1024, 384)] if CUDA else [(12608, 192)]
 PROVIDERS = ("ours", "ours dense", "authors eager", "gelu", "gelu compiled")
 
 

@@ -12,7 +12,7 @@ from benchmarks.conftest import CUDA, DEVICE, DTYPE
 from benchmarks.providers import authors_lwta
 from lwta import functional
 
-SIZES = [(197 * 256, 768), (8192, 16384)] if CUDA else [(12608, 768)]
+SIZES = [(197 * 1024, 768), (8192, 16384)] if CUDA else [(12608, 768)]
 
 
 @pytest.mark.parametrize("provider", ["ours", "authors eager, then max"])

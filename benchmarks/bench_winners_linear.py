@@ -12,7 +12,7 @@ from benchmarks.conftest import CUDA, DEVICE, DTYPE
 from lwta import Winners, functional
 
 SIZES = (
-    [(1, 768, 192), (8, 3072, 768), (197 * 256, 768, 192)]
+    [(1, 768, 192), (8, 3072, 768), (197 * 1024, 768, 192)]
     if CUDA
     else [(1, 768, 192), (197, 768, 192), (12608, 768, 192)]
 )

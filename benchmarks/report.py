@@ -59,13 +59,19 @@ def plots() -> dict[str, str]:
 
 def _competition_plot(record: dict[str, Any]) -> str:
     rows = [row for row in record["rows"] if (row["operation"], row["direction"]) == ("lwta", "both")]
-    size = max(row["size"] for row in rows if len(row["size"]) < 4)
-    rows = [row for row in rows if row["size"] == size]
+    size, rows = _most_measured(rows)
     times = {(row["provider"], row["competitors"]): row["median_s"] * 1e3 for row in rows}
     competitors = sorted({row["competitors"] for row in rows})
     series = {provider: [times.get((provider, U)) for U in competitors] for provider in _providers(rows)}
     title = f"Competition, forward and backward, {_by(size)}, {_where(record['machine'])}"
     return bars(title, "ms", [f"U = {U}" for U in competitors], series)
+
+
+def _most_measured(rows: list[dict[str, Any]]) -> tuple[list[int], list[dict[str, Any]]]:
+    """Of the sizes of linear layers the one with the most rows, among equals the largest; and its rows."""
+    linear = [row["size"] for row in rows if len(row["size"]) < 4]
+    size = max(linear, key=lambda size: (linear.count(size), size))
+    return size, [row for row in rows if row["size"] == size]
 
 
 def _by(size: list[int]) -> str:
@@ -98,9 +104,8 @@ def _kernels(record: dict[str, Any]) -> str:
     }
     for (operation, direction), title in titles.items():
         rows = [row for row in record["rows"] if (row["operation"], row["direction"]) == (operation, direction)]
-        size = max((row["size"] for row in rows if len(row["size"]) < 4), default=None)
-        rows = [row for row in rows if row["size"] == size]
         if rows:
+            size, rows = _most_measured(rows)
             parts.append(f"{title}, {_by(size)}, {rows[0]['dtype']}:\n\n{_by_provider(rows)}")
     return "\n\n".join(parts)
 

@@ -11,6 +11,7 @@ power of two.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -52,28 +53,33 @@ class Layout(NamedTuple):
 
     def arguments(self) -> dict[str, int | bool]:
         """Parameters that every kernel over blocks takes, by name."""
-        width = triton.next_power_of_2(self.span)
-        whole_spans = self.inner > 1 or (width % 16 == 0 and self.span == width // 4 * 3)  # in a thread: see `load`
-        elements_per_thread = 32 if whole_spans else 16
-        per_program = max(THREADS * elements_per_thread // width, 1)
-        # Along positions a thread takes so many neighbours that a block's competitors stay in one thread.
-        multiple = min(self.inner & -self.inner, max(per_program // THREADS, 1))
-        return {
-            "instances": self.instances,
-            "units": self.units,
-            "inner_multiples": self.inner // multiple,
-            "INNER_MULTIPLE": multiple,
-            "U": self.competitors,
-            "SPAN": self.span,
-            "WIDTH": width,
-            "INSTANCES": per_program,
-            "CONTIGUOUS": self.inner == 1,
-            "BIG": self.instances * width > 2**31 - 2**24,
-        }
+        return _arguments(self)
 
     def programs(self) -> int:
         """Programs to launch."""
         return triton.cdiv(self.instances, int(self.arguments()["INSTANCES"]))
+
+
+@lru_cache(maxsize=1024)  # a network has few layouts, and a launch is a matter of microseconds
+def _arguments(layout: Layout) -> dict[str, int | bool]:
+    width = triton.next_power_of_2(layout.span)
+    whole_spans = layout.inner > 1 or (width % 16 == 0 and layout.span == width // 4 * 3)  # in a thread: see `load`
+    elements_per_thread = 32 if whole_spans else 16
+    per_program = max(THREADS * elements_per_thread // width, 1)
+    # Along positions a thread takes so many neighbours that a block's competitors stay in one thread.
+    multiple = min(layout.inner & -layout.inner, max(per_program // THREADS, 1))
+    return {
+        "instances": layout.instances,
+        "units": layout.units,
+        "inner_multiples": layout.inner // multiple,
+        "INNER_MULTIPLE": multiple,
+        "U": layout.competitors,
+        "SPAN": layout.span,
+        "WIDTH": width,
+        "INSTANCES": per_program,
+        "CONTIGUOUS": layout.inner == 1,
+        "BIG": layout.instances * width > 2**31 - 2**24,
+    }
 
 
 def prepare(x: Tensor, competitors: int, dim: int) -> tuple[Tensor, Layout]:
