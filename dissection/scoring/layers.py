@@ -23,9 +23,9 @@ class LayerScores(NamedTuple):
     """U; None without competition."""
     dead: int
     """Neurons that won on no image or, without competition, gave 0 on all."""
-    active_share: float
+    answering_share: float
     """Share of the neurons that answer an image, mean over the images: that win at some position or, without
-    competition, whose pooled output is other than 0."""
+    competition, whose pooled output is other than 0. At a single position 1/U of them are active."""
     winner_entropy: float
     """How evenly the wins of a block are shared: see `winner_entropy`."""
     labelled: float
@@ -72,7 +72,7 @@ def block_entropies(recording: Recording, layer: str) -> Tensor:
     return entropy_of(p)
 
 
-def active_share(recording: Recording, layer: str) -> float:
+def answering_share(recording: Recording, layer: str) -> float:
     """Share of the neurons that answer an image, mean over the images; see `LayerScores`."""
     answers = 0
     for shard in recording.shards(layer):

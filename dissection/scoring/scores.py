@@ -11,7 +11,7 @@ from typing import Any
 from lwta.dissection.plain import without_nan, write_json
 from lwta.dissection.result import Dissection
 from lwta.dissection.scoring.identification import Identification, identify
-from lwta.dissection.scoring.layers import LayerScores, active_share, label_indices, redundancy, winner_entropy
+from lwta.dissection.scoring.layers import LayerScores, answering_share, label_indices, redundancy, winner_entropy
 from lwta.dissection.scoring.neurons import monosemanticity
 from lwta.dissection.scoring.part import Part, is_held_out
 from lwta.dissection.scoring.prediction import Interval, concept_aucs, confidence, contrasts
@@ -29,7 +29,7 @@ class Scores:
     Example:
         >>> layer = LayerScores("act", 4, 2, 0, 0.5, 0.91, 1.0, 3, 0.5, 0.74, 0.81, 0.77, 0.85)
         >>> print(Scores([layer], None, images=100, held_out=30, similarity="soft_wpmi"))
-        layer  neurons  U  dead  active  entropy  labelled  concepts  redundant  mono   AUC  95 %
+        layer  neurons  U  dead  answer  entropy  labelled  concepts  redundant  mono   AUC  95 %
         act          4  2     0     50%     0.91      100%         3        50%  0.74  0.81  0.77–0.85
         <BLANKLINE>
         AUC on 30 of 100 images, which had no part in the labels; 0.50 by chance
@@ -96,7 +96,7 @@ def _layer(dissection: Dissection, layer: str, auc: Interval) -> LayerScores:
         neurons=len(labels),
         competitors=recording.competitors(layer),
         dead=len(dissection.dead(layer)),
-        active_share=active_share(recording, layer),
+        answering_share=answering_share(recording, layer),
         winner_entropy=winner_entropy(recording, layer),
         labelled=len(named) / len(labels),
         distinct_concepts=len(named.unique()),
@@ -174,7 +174,7 @@ def _layer_columns(rows: Sequence[LayerScores]) -> list[Column]:
         Column("neurons", [str(row.neurons) for row in rows], right=True),
         Column("U", [str(row.competitors or "–") for row in rows], right=True),
         Column("dead", [str(row.dead) for row in rows], right=True),
-        Column("active", [_share(row.active_share) for row in rows], right=True),
+        Column("answer", [_share(row.answering_share) for row in rows], right=True),
         Column("entropy", [_number(row.winner_entropy) for row in rows], right=True),
         Column("labelled", [_share(row.labelled) for row in rows], right=True),
         Column("concepts", [str(row.distinct_concepts) for row in rows], right=True),
