@@ -52,6 +52,7 @@ def main() -> None:
     program = next((found for name in names if (found := shutil.which(name))), None)
     if program is None:
         parser.error(f"no browser found: none of {', '.join(names)}")
+    arguments.out.mkdir(parents=True, exist_ok=True)
     for name, (page, size) in PAGES.items():
         file, _, fragment = page.partition("#")
         # a card is opened in the page itself: following its address would scroll, and the picture begins at the top
