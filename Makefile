@@ -27,7 +27,8 @@ bench: $(VENV)/.test-installed
 # On a machine with a GPU and PyTorch: correctness first, then times, in one go. PYTHON names its interpreter. Most of the
 # tests' time goes into compiling kernels; with pytest-xdist eight processes share it.
 gpu:
-	$(PYTHON) -m pytest $(shell $(PYTHON) -c 'import os, xdist; print("-n", min(8, os.cpu_count()))' 2>/dev/null) tests/kernels $(shell grep -rl --include='test_*.py' mark.gpu tests/lwta tests/dissection) -q
+	$(PYTHON) -m pytest -q $(shell $(PYTHON) -c 'import os, xdist; print("-n", min(8, os.cpu_count()))' 2>/dev/null) tests/kernels
+	$(PYTHON) -m pytest -q -m gpu $(shell grep -rl --include='test_*.py' mark.gpu tests/lwta tests/dissection)
 	$(PYTHON) -m benchmarks kernels --json benchmarks/results/kernels-gpu.json
 
 clean:
