@@ -17,8 +17,8 @@ setup(
     packages=find_packages(include=["lwta", "lwta.*"]),
     package_data={
         "lwta": ["py.typed"],
-        "lwta.dissection": ["tiny/*"],
-        "lwta.dissection.atlas": ["templates/*", "static/*"],
+        "lwta.dissection.words": ["tiny/*"],
+        "lwta.dissection.pages": ["templates/*", "static/*"],
     },
     install_requires=[
         "torch>=2.11",

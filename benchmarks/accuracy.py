@@ -28,11 +28,11 @@ import torch
 from torch import nn
 
 from lwta import calibrate, create_model, set_eval_mode
-from lwta.cli import digits
-from lwta.files import write_atomically
+from lwta.models import digits
 from lwta.models.config import Placement
+from lwta.support.files import write_atomically
 from lwta.training import TensorBatches, crop_and_flip, evaluate, find_recipe, open_images, train
-from lwta.training.loaders import in_memory
+from lwta.training.batches import in_memory
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"

@@ -21,8 +21,9 @@ from torch.nn.functional import normalize
 from tqdm import tqdm
 
 from benchmarks.published import FORMULAS
-from lwta.dissection.activations import WinnerActivations
-from lwta.dissection.similarity import SIMILARITIES, Shard
+from lwta.dissection.recording.activations import WinnerActivations
+from lwta.dissection.recording.recording import Shard
+from lwta.dissection.similarity import SIMILARITIES
 
 ROOT = Path(__file__).resolve().parents[1]
 FEATURES, COMPETITORS, SHARD = 512, 8, 2048

@@ -15,6 +15,17 @@ import torch
 from tqdm import tqdm
 
 from benchmarks.aot import TARGETS, Launch, Sass, compile_launch, disassemble, record
+from lwta.kernels.operations import (
+    concept_log_p,
+    concept_logsumexp,
+    concept_similarity,
+    kl_to_uniform,
+    linear_winners,
+    lwta,
+    winners,
+    winners_linear,
+    winners_sum,
+)
 
 COMPETITORS = (2, 4, 8, 12, 16, 24)
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)
@@ -36,30 +47,32 @@ def subjects(competitors: int, dtype: torch.dtype) -> Iterator[Subject]:
     rows = torch.empty(TOKENS, WIDTH, dtype=dtype, device="meta")
     images = torch.empty(STAGE, dtype=dtype, device="meta")
     seed = torch.empty((), dtype=torch.int64, device="meta")
-    dense, compact, kl = (
-        importlib.import_module(f"lwta.kernels.{name}") for name in ("lwta", "winners", "kl_to_uniform")
-    )
     for layout, x in (("", rows), ("_nchw", images)):
         for mode in ("sample", "argmax"):
             settings: tuple[Any, ...] = (competitors, mode, 1.67, 1, seed)
             yield Subject(
-                f"lwta_forward_{mode}{layout}", dense.__name__, lambda x=x, s=settings: dense.launch_forward(x, *s)
+                f"lwta_forward_{mode}{layout}", lwta.__name__, lambda x=x, s=settings: lwta.launch_forward(x, *s)
             )
             yield Subject(
-                f"lwta_backward_{mode}{layout}", dense.__name__, lambda x=x, s=settings: dense.launch_backward(x, x, *s)
+                f"lwta_backward_{mode}{layout}", lwta.__name__, lambda x=x, s=settings: lwta.launch_backward(x, x, *s)
             )
             yield Subject(
                 f"winners_forward_{mode}{layout}",
-                compact.__name__,
-                lambda x=x, mode=mode: compact.launch_forward(x, competitors, mode, 1, seed),
+                winners.__name__,
+                lambda x=x, mode=mode: winners.launch_forward(x, competitors, mode, 1, seed),
             )
-        yield Subject(f"kl_forward{layout}", kl.__name__, lambda x=x: kl.launch_forward(x, competitors, 1))
-        yield Subject(f"kl_backward{layout}", kl.__name__, lambda x=x: kl.launch_backward(x, x, competitors, 1))
+        yield Subject(
+            f"kl_forward{layout}", kl_to_uniform.__name__, lambda x=x: kl_to_uniform.launch_forward(x, competitors, 1)
+        )
+        yield Subject(
+            f"kl_backward{layout}",
+            kl_to_uniform.__name__,
+            lambda x=x: kl_to_uniform.launch_backward(x, x, competitors, 1),
+        )
 
 
 def linear_subjects(competitors: int, dtype: torch.dtype) -> Iterator[Subject]:
     """The kernels with a matrix product, at the size of DeiT-T: 192 features in, 768 units, 192 out."""
-    fused, sparse = (importlib.import_module(f"lwta.kernels.{name}") for name in ("linear_winners", "winners_linear"))
     x = torch.empty(TOKENS, WIDTH // 4, dtype=dtype, device="meta")
     weight = torch.empty(WIDTH, WIDTH // 4, dtype=dtype, device="meta")
     bias = torch.empty(WIDTH, dtype=dtype, device="meta")
@@ -67,28 +80,25 @@ def linear_subjects(competitors: int, dtype: torch.dtype) -> Iterator[Subject]:
     for mode in ("sample", "argmax"):
         yield Subject(
             f"linear_winners_{mode}",
-            fused.__name__,
-            lambda mode=mode: fused.launch_forward(x, weight, bias, competitors, mode, seed),
+            linear_winners.__name__,
+            lambda mode=mode: linear_winners.launch_forward(x, weight, bias, competitors, mode, seed),
         )
     value = torch.empty(TOKENS, WIDTH // competitors, dtype=dtype, device="meta")
     index = torch.empty(value.shape, dtype=torch.uint8, device="meta")
-    for name, launch in (("expand", sparse.launch_expand), ("gather", sparse.launch_gather)):
+    for name, launch in (("expand", winners_linear.launch_expand), ("gather", winners_linear.launch_gather)):
         yield Subject(
             f"winners_linear_{name}",
-            sparse.__name__,
+            winners_linear.__name__,
             lambda launch=launch: launch(value, index, weight.t(), bias[: WIDTH // 4], competitors),
         )
-    summed = importlib.import_module("lwta.kernels.winners_sum")
     value = torch.empty(IMAGES, WIDTH // competitors, dtype=dtype, device="meta")
     index = torch.empty(value.shape, dtype=torch.uint8, device="meta")
     features = torch.empty(IMAGES, FEATURES, dtype=dtype, device="meta")
-    yield Subject("winners_sum", summed.__name__, lambda: summed.launch(value, index, features, competitors))
+    yield Subject("winners_sum", winners_sum.__name__, lambda: winners_sum.launch(value, index, features, competitors))
 
 
 def concept_subjects(dtype: torch.dtype) -> Iterator[Subject]:
     """The kernels over images and concepts, which know no competitors; embeddings of a type, all else float32."""
-    names = ("concept_similarity", "concept_information")
-    similarity, information = (importlib.import_module(f"lwta.kernels.{name}") for name in names)
     images, texts = (torch.empty(rows, FEATURES, dtype=dtype, device="meta") for rows in (IMAGES, CONCEPTS))
     weights = torch.empty(IMAGES, WIDTH, device="meta")
     top = torch.empty(WIDTH, TOP, dtype=torch.int64, device="meta")
@@ -96,14 +106,16 @@ def concept_subjects(dtype: torch.dtype) -> Iterator[Subject]:
     for power in (1, 3):
         yield Subject(
             f"concept_similarity_{power}",
-            similarity.__name__,
-            lambda power=power: similarity.launch(images, texts, weights, vector[:CONCEPTS], power),
+            concept_similarity.__name__,
+            lambda power=power: concept_similarity.launch(images, texts, weights, vector[:CONCEPTS], power),
         )
-    yield Subject("concept_logsumexp", information.__name__, lambda: information.launch_logsumexp(images, texts, 10.0))
+    yield Subject(
+        "concept_logsumexp", concept_logsumexp.__name__, lambda: concept_logsumexp.launch(images, texts, 10.0)
+    )
     yield Subject(
         "concept_log_p",
-        information.__name__,
-        lambda: information.launch_log_p(images, texts, vector, top, vector[:TOP], 10.0),
+        concept_log_p.__name__,
+        lambda: concept_log_p.launch(images, texts, vector, top, vector[:TOP], 10.0),
     )
 
 

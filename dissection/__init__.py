@@ -1,17 +1,18 @@
 """What does each neuron stand for? CLIP, probing sets, similarities, explanations, scores, report."""
 
-from lwta.dissection.audit import Audit
-from lwta.dissection.clip import ClipEncoder
-from lwta.dissection.concepts import Concepts
-from lwta.dissection.dissect import dissect
-from lwta.dissection.embeddings import Embeddings
+from lwta.dissection.dissecting import dissect
 from lwta.dissection.explaining import ClassProbability, Evidence, Explained, Explanation, explain
+from lwta.dissection.labels.audit import Audit
+from lwta.dissection.labels.naming import Label
+from lwta.dissection.labels.search import Found
+from lwta.dissection.opening import open_store
 from lwta.dissection.probe import Probe
-from lwta.dissection.result import Dissection, Label
+from lwta.dissection.result import Dissection
 from lwta.dissection.scoring import Identification, LayerScores, Scores, compare
-from lwta.dissection.search import Found
 from lwta.dissection.similarity import JSD, SIMILARITIES, WPMI, Cos, CosCubed, RankReorder, SoftWPMI
-from lwta.dissection.store import open_store
+from lwta.dissection.words.clip import ClipEncoder
+from lwta.dissection.words.concepts import Concepts
+from lwta.dissection.words.embeddings import Embeddings
 
 __all__ = [
     "JSD",

@@ -16,7 +16,7 @@ from wide_resnet import CIFAR10, load_wide_resnet
 
 from lwta import competitions
 from lwta.dissection import SIMILARITIES, Dissection
-from lwta.dissection.table import Column, text_table
+from lwta.support.tables import Column, text_table
 
 Names = dict[tuple[str, int], str]
 

@@ -1,31 +1,32 @@
-"""Triton GPU kernels of the competition and of dissection, one file per operation, and their eager definitions.
+"""Triton GPU kernels of the competition and of dissection, and their eager definitions.
 
-Each operation is registered with torch under ``torch.ops.lwta`` with fake and autograd rules. Users call
-`lwta.functional`, which checks arguments, follows autocast, and documents them.
+operations/     one file per operation: kernels, launch, registration with torch under ``torch.ops.lwta``
+eager/          the definitions in PyTorch, which the kernels must equal, and what runs on a CPU
+triton_parts/   what several kernels share: layout of blocks, noise, products, launches
+
+Users call `lwta.functional`, which checks arguments, follows autocast, and documents the operations.
 """
 
-from lwta.kernels import dissection_reference, reference
-from lwta.kernels.concept_information import concept_log_p, concept_logsumexp
-from lwta.kernels.concept_similarity import concept_similarity
-from lwta.kernels.kl_to_uniform import kl_to_uniform
-from lwta.kernels.linear_winners import linear_winners
-from lwta.kernels.lwta import lwta
-from lwta.kernels.mlp import mlp
-from lwta.kernels.winners import index_dtype, winners
-from lwta.kernels.winners_linear import winners_linear
-from lwta.kernels.winners_sum import winners_sum
+from lwta.kernels.operations.concept_log_p import concept_log_p
+from lwta.kernels.operations.concept_logsumexp import concept_logsumexp
+from lwta.kernels.operations.concept_similarity import concept_similarity
+from lwta.kernels.operations.kl_to_uniform import kl_to_uniform
+from lwta.kernels.operations.linear_winners import linear_winners
+from lwta.kernels.operations.lwta import lwta
+from lwta.kernels.operations.mlp import mlp
+from lwta.kernels.operations.winners import index_dtype, winners
+from lwta.kernels.operations.winners_linear import winners_linear
+from lwta.kernels.operations.winners_sum import winners_sum
 
 __all__ = [
     "concept_log_p",
     "concept_logsumexp",
     "concept_similarity",
-    "dissection_reference",
     "index_dtype",
     "kl_to_uniform",
     "linear_winners",
     "lwta",
     "mlp",
-    "reference",
     "winners",
     "winners_linear",
     "winners_sum",

@@ -4,15 +4,15 @@ from typing import TYPE_CHECKING, Any
 
 from lwta import functional
 from lwta.calibration import calibrate
-from lwta.checkpoint import load_checkpoint
-from lwta.convert import convert
+from lwta.conversion import convert
 from lwta.layers import LWTA, Competition, LWTAConv2d, LWTALinear, LWTAMlp
 from lwta.loss import ELBOLoss
 from lwta.models import create_model, list_models
+from lwta.models.checkpoint import load_checkpoint
+from lwta.models.saving import load_model, save_model
 from lwta.network import average_logits, competitions, kl_divergence, set_eval_mode, set_temperature
-from lwta.saving import load_model, save_model
 from lwta.schedule import TemperatureSchedule
-from lwta.usage import Usage, usage
+from lwta.winner_usage import Usage, usage
 from lwta.winners import Winners
 
 if TYPE_CHECKING:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from lwta.batches import device_of, evaluating, inputs_of
 from lwta.layers import EvalMode
 from lwta.network import competitions
+from lwta.support.running import evaluating, inputs_of
+from lwta.support.seeds import seeded
 
 
 def calibrate(
@@ -52,12 +54,12 @@ def calibrate(
     for layer in layers:
         layer.eval_mode = mode
     try:
-        with evaluating(model, seed):
+        with evaluating(model) as device, seeded(seed, device), torch.inference_mode():
             for norm in norms:
                 norm.reset_running_stats()
                 norm.momentum = None  # the mean over batches
                 norm.train()
-            for inputs in inputs_of(loader, device_of(model), batches):
+            for inputs in inputs_of(loader, device, batches):
                 model(inputs)
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):

@@ -149,8 +149,8 @@ can still match by that word, and words that occur only in templates ("photo", "
 
 ## Rebuild
 
-    python scripts/train_tiny_clip.py --out dissection/tiny
-    python scripts/tiny_clip_card.py dissection/tiny  # measures again and rewrites this card only
+    python scripts/train_tiny_clip.py --out dissection/words/tiny
+    python scripts/tiny_clip_card.py dissection/words/tiny  # measures again and rewrites this card only
 """
 
 

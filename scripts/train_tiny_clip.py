@@ -1,6 +1,6 @@
 """Train the tiny CLIP that this library embeds, on the CPU, and write its configuration, weights, concepts and card.
 
-    python scripts/train_tiny_clip.py --out dissection/tiny
+    python scripts/train_tiny_clip.py --out dissection/words/tiny
 
 The loss is that of SigLIP (arXiv 2303.15343) with one change: an image and a caption are a positive pair whenever the
 caption is true of the image, not only when they come from the same example.

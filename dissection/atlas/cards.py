@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import isnan
 
-from lwta.dissection.recording import Recording
-from lwta.dissection.result import Dissection, Label
-from lwta.dissection.scoring.layers import block_entropies
-from lwta.dissection.scoring.neurons import neuron_scores
+from lwta.dissection.labels.naming import Label, Naming
+from lwta.dissection.recording.recording import Recording
+from lwta.dissection.scoring.layer_figures import block_entropies
+from lwta.dissection.scoring.neuron_figures import neuron_scores
 
 RUNNER_UPS = 4
 
@@ -60,7 +60,7 @@ class LayerCards:
 
     @property
     def dead(self) -> int:
-        """Neurons that never answered."""
+        """Number of dead neurons."""
         return len(self.cards) - len(self.labelled)
 
     @cached_property
@@ -103,17 +103,19 @@ class LayerCards:
         }
 
 
-def gather(dissection: Dissection, layer: str, number: int, top: int) -> LayerCards:
+def gather(dissection: Naming, layer: str, number: int, top: int) -> LayerCards:
     """Everything of one layer."""
     recording = dissection.recording
     shares, known = recording.win_shares(layer), neuron_scores(recording, layer)
     images = recording.top_images(layer, top)
     cards = []
     for label in dissection.labels(layer, runner_ups=RUNNER_UPS):
-        purity = float(known.monosemanticity[label.neuron])
+        monosemanticity = float(known.monosemanticity[label.neuron])
         share = None if shares is None else float(shares[label.neuron])
         classes = known.classes[label.neuron]
-        cards.append(Card(label, share, None if isnan(purity) else purity, classes, images[label.neuron]))
+        cards.append(
+            Card(label, share, None if isnan(monosemanticity) else monosemanticity, classes, images[label.neuron])
+        )
     balance = block_entropies(recording, layer).tolist()
     return LayerCards(layer, number, cards, recording.competitors(layer), _active(recording, layer), balance)
 
@@ -123,5 +125,8 @@ def _active(recording: Recording, layer: str) -> float:
     competitors = recording.competitors(layer)
     if competitors is not None:
         return 1 / competitors
-    parts = [shard.activations.dense(absent=0.0) for shard in recording.shards(layer)]
-    return sum(int((part != 0).sum()) for part in parts) / sum(part.numel() for part in parts)
+    outputs = active = 0
+    for shard in recording.shards(layer):
+        values = shard.activations.dense()
+        outputs, active = outputs + values.numel(), active + int(values.count_nonzero())
+    return active / outputs

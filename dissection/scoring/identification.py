@@ -10,9 +10,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lwta.dissection.concepts import Concepts
-from lwta.dissection.encoder import Encoder
-from lwta.dissection.result import Dissection
+from lwta.dissection.labels.naming import Naming
+from lwta.dissection.words.concepts import Concepts
+from lwta.dissection.words.encoder import Encoder
+from lwta.support.text import normal_spelling
 
 MPNET = "sentence-transformers/all-mpnet-base-v2"
 
@@ -38,7 +39,7 @@ class Identification(NamedTuple):
     not there."""
 
 
-def identify(dissection: Dissection, layer: str, class_names: Sequence[str]) -> Identification:
+def identify(dissection: Naming, layer: str, class_names: Sequence[str]) -> Identification:
     """Compare the labels of output neurons with their true names.
 
     Cosines are over matched pairs, a label and the name of the same neuron, as CLIP-Dissect (arXiv 2204.10965, section
@@ -57,9 +58,11 @@ def identify(dissection: Dissection, layer: str, class_names: Sequence[str]) -> 
         raise ValueError(
             f"class_names must be the names of the {len(labels)} neurons of layer {layer!r}, got {len(class_names)}"
         )
-    known = {plain(name): name for name in reversed(dissection.concepts.names)}
-    ranked = [[plain(name) for name, _ in ((label.concept, 0), *label.runner_ups) if name] for label in labels]
-    true = [plain(name) for name in class_names]
+    known = {normal_spelling(name): name for name in reversed(dissection.concepts.names)}
+    ranked = [
+        [normal_spelling(name) for name, _ in ((label.concept, 0), *label.runner_ups) if name] for label in labels
+    ]
+    true = [normal_spelling(name) for name in class_names]
     # a name in the spelling of the concepts, under which embeddings computed before hold it
     pairs = [(label.concept, known.get(t, n)) for label, t, n in zip(labels, true, class_names, strict=True)]
     named = [(label, name) for label, name in pairs if label is not None]
@@ -74,16 +77,6 @@ def identify(dissection: Dissection, layer: str, class_names: Sequence[str]) -> 
         clip_cosine=clip_cosine,
         mpnet_cosine=_mpnet_cosine(named),
     )
-
-
-def plain(name: str) -> str:
-    """A name without the differences that mean nothing.
-
-    Example:
-        >>> plain("Polar_Bear"), plain(" tree-frog ")
-        ('polar bear', 'tree frog')
-    """
-    return " ".join(name.replace("_", " ").replace("-", " ").casefold().split())
 
 
 def _clip_cosine(clip: Encoder, templates: Sequence[str], pairs: Sequence[tuple[str, str]]) -> tuple[float, int]:

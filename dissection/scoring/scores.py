@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lwta.dissection.plain import without_nan, write_json
-from lwta.dissection.result import Dissection
+from lwta.dissection.labels.naming import Naming, label_indices
+from lwta.dissection.scoring.held_out import Part, is_held_out
 from lwta.dissection.scoring.identification import Identification, identify
-from lwta.dissection.scoring.layers import LayerScores, answering_share, label_indices, redundancy, winner_entropy
-from lwta.dissection.scoring.neurons import monosemanticity
-from lwta.dissection.scoring.part import Part, is_held_out
-from lwta.dissection.scoring.prediction import Interval, concept_aucs, confidence, contrasts
-from lwta.dissection.similarity import Similarity, find_similarity
-from lwta.dissection.table import Column, text_table
+from lwta.dissection.scoring.label_auc import Interval, concept_aucs, confidence, contrasts
+from lwta.dissection.scoring.layer_figures import LayerScores, active_per_image, redundancy, winner_entropy
+from lwta.dissection.scoring.neuron_figures import monosemanticity
+from lwta.dissection.similarity import Similarity, find_similarity, similarities_of
 from lwta.models.config import class_names_of
+from lwta.support.json_files import without_nan, write_json
+from lwta.support.tables import Column, text_table
 
 NOTHING = Interval(math.nan, math.nan, math.nan)
 
@@ -29,7 +29,7 @@ class Scores:
     Example:
         >>> layer = LayerScores("act", 4, 2, 0, 0.5, 0.91, 1.0, 3, 0.5, 0.74, 0.81, 0.77, 0.85)
         >>> print(Scores([layer], None, images=100, held_out=30, similarity="soft_wpmi"))
-        layer  neurons  U  dead  answer  entropy  labelled  concepts  redundant  mono   AUC  95 %
+        layer  neurons  U  dead  active  entropy  labelled  concepts  redundant  mono   AUC  95 %
         act          4  2     0     50%     0.91      100%         3        50%  0.74  0.81  0.77–0.85
         <BLANKLINE>
         AUC on 30 of 100 images, which had no part in the labels; 0.50 by chance
@@ -68,7 +68,7 @@ class Scores:
 
 
 def score(
-    dissection: Dissection,
+    dissection: Naming,
     class_names: Sequence[str] | None = None,
     output_layer: str | None = None,
     held_out: float = 0.3,
@@ -86,7 +86,7 @@ def score(
     return Scores(rows, identification, images, checked, dissection.similarity)
 
 
-def _layer(dissection: Dissection, layer: str, auc: Interval) -> LayerScores:
+def _layer(dissection: Naming, layer: str, auc: Interval) -> LayerScores:
     recording = dissection.recording
     labels = label_indices(dissection.similarities(layer))
     named = labels[labels >= 0]
@@ -96,7 +96,7 @@ def _layer(dissection: Dissection, layer: str, auc: Interval) -> LayerScores:
         neurons=len(labels),
         competitors=recording.competitors(layer),
         dead=len(dissection.dead(layer)),
-        answering_share=answering_share(recording, layer),
+        active_per_image=active_per_image(recording, layer),
         winner_entropy=winner_entropy(recording, layer),
         labelled=len(named) / len(labels),
         distinct_concepts=len(named.unique()),
@@ -109,7 +109,7 @@ def _layer(dissection: Dissection, layer: str, auc: Interval) -> LayerScores:
 
 
 def _check(
-    dissection: Dissection, held_out: float, similarity: str | Callable[[], Similarity]
+    dissection: Naming, held_out: float, similarity: str | Callable[[], Similarity]
 ) -> tuple[dict[str, Interval], int]:
     """By layer, how well labels of one part of the images do on the other, and of how many images that is."""
     recording, concepts = dissection.recording, dissection.concepts.encode(dissection.clip).to(dissection.device)
@@ -117,14 +117,14 @@ def _check(
     checking = Part(recording, lambda key: is_held_out(key, held_out))
     if not labelling.keys or not checking.keys:
         return {}, 0
-    similarities = labelling.scores(find_similarity(similarity), concepts)
+    similarities = similarities_of(labelling, find_similarity(similarity), concepts)
     return {
         layer: confidence(concept_aucs(checking, layer, contrasts(label_indices(similarities[layer]), concepts)))
         for layer in dissection.layers
     }, len(checking.keys)
 
 
-def _output_layer(dissection: Dissection, names: Sequence[str] | None, layer: str | None) -> str | None:
+def _output_layer(dissection: Naming, names: Sequence[str] | None, layer: str | None) -> str | None:
     """The one asked for, or the last layer without competition that has a neuron for each name."""
     if layer is not None:
         if names is None:
@@ -174,7 +174,7 @@ def _layer_columns(rows: Sequence[LayerScores]) -> list[Column]:
         Column("neurons", [str(row.neurons) for row in rows], right=True),
         Column("U", [str(row.competitors or "–") for row in rows], right=True),
         Column("dead", [str(row.dead) for row in rows], right=True),
-        Column("answer", [_share(row.answering_share) for row in rows], right=True),
+        Column("active", [_share(row.active_per_image) for row in rows], right=True),
         Column("entropy", [_number(row.winner_entropy) for row in rows], right=True),
         Column("labelled", [_share(row.labelled) for row in rows], right=True),
         Column("concepts", [str(row.distinct_concepts) for row in rows], right=True),

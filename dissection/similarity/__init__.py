@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 import torch
 
-from lwta.dissection.similarity.base import Shard, Similarity
+from lwta.dissection.similarity.base import Similarity
 from lwta.dissection.similarity.cos import Cos
 from lwta.dissection.similarity.cos_cubed import CosCubed
 from lwta.dissection.similarity.jsd import JSD
 from lwta.dissection.similarity.rank_reorder import RankReorder
+from lwta.dissection.similarity.score_layers import similarities_of
 from lwta.dissection.similarity.soft_wpmi import SoftWPMI
 from lwta.dissection.similarity.wpmi import WPMI
 
@@ -31,11 +32,11 @@ __all__ = [
     "Cos",
     "CosCubed",
     "RankReorder",
-    "Shard",
     "Similarity",
     "SoftWPMI",
     "find_similarity",
     "scoring_device",
+    "similarities_of",
 ]
 
 

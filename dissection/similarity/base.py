@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from torch import Tensor
 from typing_extensions import Self
 
-from lwta.dissection.activations import Activations
-
-
-class Shard(NamedTuple):
-    """What one layer made of some images of the probe, beside what CLIP made of them."""
-
-    ranks: Tensor
-    """(n,) int64: place of each image's key among all keys of the probe in sorted order; ties are broken by it."""
-
-    features: Tensor
-    """(n, d) float32: normalised CLIP image embeddings."""
-
-    activations: Activations
-    """Of D neurons on the n images."""
+from lwta.dissection.recording.recording import Shard
 
 
 class Similarity(Protocol):
@@ -49,6 +36,6 @@ class Similarity(Protocol):
                 kernels are computed there; the scores are then those of the CPU up to rounding.
 
         Returns:
-            (D, M) float32 on the CPU, higher is more similar; NaN for a neuron that never answered, which has no label.
+            (D, M) float32 on the CPU, higher is more similar; NaN for a dead neuron, which has no label.
         """
         ...

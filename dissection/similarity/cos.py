@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from lwta.dissection.similarity.base import Shard
-from lwta.dissection.similarity.exact import GRID, ROWS, ExactGram, ExactProduct, column_blocks
+from lwta.dissection.recording.recording import Shard
+from lwta.dissection.similarity.exact_sums import GRID, ROWS, ExactGram, ExactProduct, column_blocks
 
 TILE = 1024  # concepts at a time
 
@@ -20,8 +20,8 @@ class Cos:
     uses.
 
     Example:
-        >>> from lwta.dissection.activations import DenseActivations
-        >>> from lwta.dissection.similarity import Shard
+        >>> from lwta.dissection.recording.activations import DenseActivations
+        >>> from lwta.dissection.recording.recording import Shard
         >>> features = torch.eye(2)
         >>> cos = Cos()
         >>> cos.update(Shard(torch.arange(2), features, DenseActivations(torch.tensor([[3.0], [4.0]]))))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-from lwta.dissection.similarity.columns import Columns, KeepsShards
+from lwta.dissection.similarity.kept_shards import Columns, KeepsShards
 from lwta.kernels import concept_similarity
 
 WEIGHTS = 2**28  # cubes of activations that exist at a time on a GPU
@@ -30,8 +30,8 @@ class CosCubed(KeepsShards):
         min_norm: least norm of a column.
 
     Example:
-        >>> from lwta.dissection.activations import DenseActivations
-        >>> from lwta.dissection.similarity import Shard
+        >>> from lwta.dissection.recording.activations import DenseActivations
+        >>> from lwta.dissection.recording.recording import Shard
         >>> cubed = CosCubed()
         >>> cubed.update(Shard(torch.arange(2), torch.eye(2), DenseActivations(torch.tensor([[3.0], [4.0]]))))
         >>> cubed.finalize(torch.eye(2))
@@ -45,10 +45,10 @@ class CosCubed(KeepsShards):
         self.min_norm = min_norm
 
     def finalize(self, text_features: Tensor) -> Tensor:
-        """(D, M) float32; NaN for a neuron that never answered."""
-        features, columns, answered = self._by_rank()
+        """(D, M) float32; NaN for a dead neuron."""
+        features, columns, active = self._by_rank()
         evaluate = self._scores_on_gpu if text_features.is_cuda else self._scores
-        return evaluate(features, columns, text_features).masked_fill_(~answered[:, None], float("nan"))
+        return evaluate(features, columns, text_features).masked_fill_(~active[:, None], float("nan"))
 
     def _scores(self, features: Tensor, columns: Columns, text_features: Tensor) -> Tensor:
         cubes, common, norms = _cubes(columns)

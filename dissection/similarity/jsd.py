@@ -7,7 +7,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from lwta.dissection.similarity.columns import Columns, KeepsShards
+from lwta.dissection.similarity.kept_shards import Columns, KeepsShards
 
 TILE = 2**22  # similarities of images and concepts that exist at a time
 LOGARITHMS = 2**18  # that exist at a time, one for every image of a neuron and concept
@@ -37,8 +37,8 @@ class JSD(KeepsShards):
         ValueError: ``temperature`` is not above 0.
 
     Example:
-        >>> from lwta.dissection.activations import DenseActivations
-        >>> from lwta.dissection.similarity import Shard
+        >>> from lwta.dissection.recording.activations import DenseActivations
+        >>> from lwta.dissection.recording.recording import Shard
         >>> jsd = JSD()
         >>> jsd.update(Shard(torch.arange(2), torch.eye(2), DenseActivations(torch.eye(2))))
         >>> jsd.finalize(torch.eye(2))

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lwta.dissection.similarity.columns import Columns, KeepsShards
-from lwta.dissection.similarity.top import largest, pack, unpack
+from lwta.dissection.similarity.kept_shards import Columns, KeepsShards
+from lwta.support.ranking import largest, pack, unpack
 
 TILE = 2**22  # similarities of images and concepts, or activations, that exist at a time
 SMALLEST_MEAN = 1e-6
@@ -40,8 +40,8 @@ class RankReorder(KeepsShards):
         ValueError: ``top_fraction`` is not within (0, 1].
 
     Example:
-        >>> from lwta.dissection.activations import DenseActivations
-        >>> from lwta.dissection.similarity import Shard
+        >>> from lwta.dissection.recording.activations import DenseActivations
+        >>> from lwta.dissection.recording.recording import Shard
         >>> reorder = RankReorder(top_fraction=1)
         >>> features = torch.tensor([[0.6, 0.8], [0.8, 0.6]])
         >>> reorder.update(Shard(torch.arange(2), features, DenseActivations(torch.tensor([[1.0], [2.0]]))))
@@ -58,12 +58,12 @@ class RankReorder(KeepsShards):
         self.top_fraction, self.scale_p = top_fraction, scale_p
 
     def finalize(self, text_features: Tensor) -> Tensor:
-        """(D, M) float32; NaN for a neuron that never answered."""
+        """(D, M) float32; NaN for a dead neuron."""
         text_features = text_features.cpu()  # there is no kernel for it
-        features, columns, answered = self._by_rank()
+        features, columns, active = self._by_rank()
         tops = _top_images(columns, max(int(columns.size * self.top_fraction), 1))
         errors = torch.full((len(tops), len(text_features)), float("nan"))
-        alive = answered.nonzero().flatten().tolist()
+        alive = active.nonzero().flatten().tolist()
         width = max(TILE // columns.size, 1)
         with ThreadPoolExecutor(torch.get_num_threads()) as threads:
             for T, part in zip(text_features.split(width), errors.split(width, dim=1), strict=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lwta.dissection.similarity.top_images import TopImagesPMI
+from lwta.dissection.similarity.pmi import TopImagesPMI
 
 
 class SoftWPMI(TopImagesPMI):
@@ -28,8 +28,8 @@ class SoftWPMI(TopImagesPMI):
         ValueError: ``top_k`` is below 1, or a membership is not within (0, 1).
 
     Example:
-        >>> from lwta.dissection.activations import DenseActivations
-        >>> from lwta.dissection.similarity import Shard
+        >>> from lwta.dissection.recording.activations import DenseActivations
+        >>> from lwta.dissection.recording.recording import Shard
         >>> soft_wpmi = SoftWPMI(top_k=1)
         >>> soft_wpmi.update(Shard(torch.arange(2), torch.eye(2), DenseActivations(torch.eye(2))))
         >>> soft_wpmi.finalize(torch.eye(2)).argmax(1)

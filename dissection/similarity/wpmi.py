@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lwta.dissection.similarity.top_images import TopImagesPMI
+from lwta.dissection.similarity.pmi import TopImagesPMI
 
 
 class WPMI(TopImagesPMI):
@@ -24,8 +24,8 @@ class WPMI(TopImagesPMI):
         ValueError: ``top_k`` is below 1.
 
     Example:
-        >>> from lwta.dissection.activations import DenseActivations
-        >>> from lwta.dissection.similarity import Shard
+        >>> from lwta.dissection.recording.activations import DenseActivations
+        >>> from lwta.dissection.recording.recording import Shard
         >>> wpmi = WPMI(top_k=1)
         >>> wpmi.update(Shard(torch.arange(2), torch.eye(2), DenseActivations(torch.eye(2))))
         >>> wpmi.finalize(torch.eye(2)).argmax(1)

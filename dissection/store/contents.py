@@ -13,10 +13,10 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from lwta.dissection.activations import Activations
-from lwta.dissection.encoding import Encoded
-from lwta.dissection.loading import Skipped
-from lwta.dissection.store.files import checksum
+from lwta.dissection.recording.activations import Activations
+from lwta.dissection.recording.loading import Skipped
+from lwta.dissection.recording.one_pass import Encoded
+from lwta.dissection.store.checked_files import checksum
 from lwta.dissection.store.folder import Grid, ShardFolder, digest_of_keys
 from lwta.dissection.store.packing import join, pack_activations, unpack_activations
 

@@ -14,14 +14,15 @@ from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from lwta.dissection.encoding import Encoded, Pass, encode
-from lwta.dissection.precision import own_type, resolved
+from lwta.dissection.recording.one_pass import Encoded, Pass, encode
+from lwta.dissection.recording.precision import own_type, resolved
+from lwta.dissection.recording.recording import warn_of_skipped
 from lwta.dissection.store import fingerprint
+from lwta.dissection.store.checked_files import FULL, StoreFullError
 from lwta.dissection.store.contents import ImageTable, StoredActivations, StoredImages, network_folder
-from lwta.dissection.store.files import FULL, StoreFullError
 from lwta.dissection.store.folder import MANIFEST, Grid, ShardFolder, begin_anew
-from lwta.dissection.store.recording import StoredRecording
-from lwta.dissection.store.team import Team
+from lwta.dissection.store.stored import StoredRecording
+from lwta.support.processes import Group
 
 ELSEWHERE = "give the network another name= (then it gets a folder of its own), another store=, or "
 
@@ -89,11 +90,42 @@ class _NoClip:
         return torch.empty(len(texts), 0)
 
 
-class Filler:
-    """Fills the gaps of a store, as one of a team of processes.
+def fill_store(
+    work: Pass, store: Path, *, name: str | None, shard_images: int, progress: bool, group: Group
+) -> StoredRecording:
+    """Fill the store with what it lacks of a recording, together with the other processes of the group.
 
     Args:
-        team: who else works on it.
+        work: the pass that gives what is missing.
+        store: folder.
+        name: of the network in the store; None for the name of its class.
+        shard_images: images in a shard, if the store is new.
+        progress: show a bar.
+        group: of processes that work on it.
+
+    Returns:
+        The whole recording.
+
+    Raises:
+        ValueError: ``shard_images`` is below 1, no image is readable, or the store was recorded otherwise.
+        StoreFullError: there is no space left.
+
+    Warns:
+        UserWarning: images were skipped, or a file of the store was damaged and is recorded again.
+    """
+    if shard_images < 1:
+        raise ValueError(f"shard_images must be at least 1, got {shard_images}")
+    recording = Filler(group, store, name or type(work.model).__name__, work, shard_images, progress).fill()
+    if group.rank == 0 or not recording.keys:
+        warn_of_skipped(work.probe.name, len(recording.keys), recording.skipped)
+    return recording
+
+
+class Filler:
+    """Fills the gaps of a store, as one of a group of processes.
+
+    Args:
+        group: of processes that work on it together.
         store: folder.
         name: of the network's folder in it.
         work: the pass that gives what is missing.
@@ -101,9 +133,9 @@ class Filler:
         progress: show a bar.
     """
 
-    def __init__(self, team: Team, store: Path, name: str, work: Pass, shard_images: int, progress: bool) -> None:
-        self._team, self._work = team, work
-        self._progress = progress and team.rank == 0
+    def __init__(self, group: Group, store: Path, name: str, work: Pass, shard_images: int, progress: bool) -> None:
+        self._group, self._work = group, work
+        self._progress = progress and group.rank == 0
         parts = depends_on(work)
         keys = work.probe.keys or ()
         grid = Grid(len(keys), work.batch_size, max(shard_images // work.batch_size, 1))
@@ -120,7 +152,7 @@ class Filler:
                     folder.update(layers=layers, clip_name=clip_name, probe_name=work.probe.name)
                 StoredImages.at(store, fingerprint.embedder(parts), str(parts["probe"]), folder.grid)
 
-        team.lead(prepare)
+        group.lead(prepare)
         self.activations = StoredActivations(ShardFolder.at(path, "network", parts, grid))
         self.images = StoredImages.at(store, fingerprint.embedder(parts), str(parts["probe"]), grid)
 
@@ -131,15 +163,15 @@ class Filler:
             StoreFullError: there is no space left.
             ValueError: an image could be read in one pass but not in another.
         """
-        images, layers = self._team.lead(self._gaps)
+        images, layers = self._group.lead(self._gaps)
         if self.images.folder.grid == self.activations.folder.grid:
             jobs = [Job(shard, layers.get(shard, ()), shard in images) for shard in sorted(images | layers.keys())]
             self._do(jobs, self.activations.folder.grid)
         else:
             self._do([Job(shard, (), True) for shard in sorted(images)], self.images.folder.grid)
             self._do([Job(shard, layers[shard], False) for shard in sorted(layers)], self.activations.folder.grid)
-        self._team.wait()
-        self._team.lead(self._complete)
+        self._group.wait()
+        self._group.lead(self._complete)
         for folder in (self.images.folder, self.activations.folder):
             folder.refresh()
         return StoredRecording(ImageTable(self.images), self.activations, self._work.layers, self._work.pool)
@@ -161,13 +193,13 @@ class Filler:
 
     def _do(self, jobs: Sequence[Job], grid: Grid) -> None:
         """This process's part of the jobs."""
-        mine = self._team.share(jobs)
+        mine = self._group.share(jobs)
         if not mine:
             return
         ahead, left = (sum(len(grid.images_of(job.shard)) for job in some) for some in (jobs, mine))
         done = grid.images - ahead
         what = "dissecting" if any(job.layers for job in jobs) else "embedding"
-        whose = f" (process 1 of {self._team.size})" if self._team.size > 1 else ""
+        whose = f" (process 1 of {self._group.world_size})" if self._group.world_size > 1 else ""
         with tqdm(
             total=done + left, initial=done, desc=what + whose, unit=" images", disable=not self._progress
         ) as bar:

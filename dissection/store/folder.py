@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lwta.dissection.store.files import DamagedFileError, checksum, read_file, remove_abandoned, write_file
+from lwta.dissection.store.checked_files import DamagedFileError, checksum, read_file, remove_abandoned, write_file
 
 SCHEMA = 2
 MANIFEST = "manifest.json"

@@ -1,117 +1,34 @@
-"""Dissection through a store: `dissect` into one, and what is in one without the network."""
+"""What is in a store: its networks, their recordings, and the encoder of their images."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from lwta.dissection.clip import ClipEncoder
-from lwta.dissection.concepts import Concepts
-from lwta.dissection.encoder import Encoder
-from lwta.dissection.encoding import Pass
-from lwta.dissection.probe import Probe
-from lwta.dissection.recording import tell_skipped
-from lwta.dissection.result import Dissection
-from lwta.dissection.similarity import Similarity, find_similarity, scoring_device
 from lwta.dissection.store.contents import ImageTable, StoredActivations, StoredImages, network_folder
-from lwta.dissection.store.filling import Filler
 from lwta.dissection.store.fingerprint import embedder, fingerprint_architecture, fingerprint_weights
 from lwta.dissection.store.folder import MANIFEST, RESUME, ShardFolder, other_parts
-from lwta.dissection.store.recording import StoredRecording
-from lwta.dissection.store.team import Team
-from lwta.dissection.words import did_you_mean
+from lwta.dissection.store.stored import StoredRecording
+from lwta.dissection.words.clip import ClipEncoder
+from lwta.dissection.words.encoder import Encoder
+from lwta.support.text import did_you_mean
 
 
-def record_stored(
-    work: Pass,
+def open_recording(
     store: str | Path,
     *,
-    name: str | None,
-    shard_images: int,
-    progress: bool,
-    make_similarity: Callable[[], Similarity],
-    text_features: Tensor,
-) -> tuple[StoredRecording, dict[str, Tensor]]:
-    """Fill the store and score what is in it, together with the other processes if there are any.
-
-    Arguments as in `dissect`.
-    """
-    if shard_images < 1:
-        raise ValueError(f"shard_images must be at least 1, got {shard_images}")
-    with Team.gathered() as team:
-        recording = Filler(team, Path(store), name or type(work.model).__name__, work, shard_images, progress).fill()
-        if team.rank == 0 or not recording.keys:
-            tell_skipped(work.probe.name, len(recording.keys), recording.skipped)
-        return recording, _scores(team, recording, make_similarity, text_features)
-
-
-def _scores(
-    team: Team, recording: StoredRecording, make_similarity: Callable[[], Similarity], text_features: Tensor
-) -> dict[str, Tensor]:
-    """As `Recording.scores`, each process reading a part of the shards."""
-    if team.size == 1:
-        return recording.scores(make_similarity, text_features)
-    scores = {}
-    for layer in recording.layers:
-        similarity: Similarity | None = None
-        for shard in recording.shards(layer, team.share(recording.numbers)):
-            similarity = make_similarity() if similarity is None else similarity
-            similarity.update(shard)
-        scores[layer] = team.finalize(similarity, text_features)
-    return scores
-
-
-def open_store(
-    store: str | Path,
-    *,
-    concepts: Concepts | Sequence[str] | str | Path,
     name: str | None = None,
     clip: Encoder | str | None = None,
-    similarity: str | Callable[[], Similarity] = "soft_wpmi",
-    layers: str | Iterable[str] | None = None,
-    probe: Probe | str | Path | Iterable[Any] | None = None,
-    device: torch.device | str = "cpu",
-) -> Dissection:
-    """What `dissect` recorded, by any concepts and similarity, without the network and without touching an image.
-
-    The result does all that one of `dissect` does, except for explaining images, which takes the network.
-
-    Args:
-        store: folder that `dissect` filled.
-        concepts: as in `dissect`.
-        name: of the network in the store; None if there is only one.
-        clip: the encoder with which the store was filled; None opens it by its name.
-        similarity: as in `dissect`.
-        layers: some of the recorded layers; None for all.
-        probe: the images, if a report is to show them.
-        device: where similarities are computed, of which `cos_cubed` and the PMIs have kernels for GPUs.
-
-    Raises:
-        FileNotFoundError: there is no such store, or no network of this name in it.
-        ValueError: several networks and no ``name``, another CLIP than the store's, a layer that was not recorded, a
-            recording that is not complete, or damaged.
-
-    Example:
-        >>> from PIL import Image
-        >>> probe = [(colour, Image.new("RGB", (4, 4), colour)) for colour in ("red", "blue")]
-        >>> embeddings = Embeddings(["red", "blue"], torch.eye(2), ["a red thing", "a blue thing"], torch.eye(2))
-        >>> network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), LWTA(3, eval_mode="argmax"))
-        >>> with tempfile.TemporaryDirectory() as store:
-        ...     result = dissect(network, "2", probe, clip=embeddings, concepts=embeddings.concepts, store=store,
-        ...                      transform=torchvision.transforms.ToTensor(), progress=False)
-        ...     again = open_store(store, clip=embeddings, concepts=["a blue thing", "a red thing"])
-        ...     [(label.neuron, label.concept, label.wins) for label in again.labels("2")]
-        [(0, 'a red thing', 1), (1, None, 0), (2, 'a blue thing', 1)]
-    """
+    layers: Sequence[str] | None = None,
+) -> tuple[StoredRecording, Encoder]:
+    """Recording of a network in a store, and the encoder of its images. Arguments and errors as in `open_store`."""
     folder = ShardFolder(network_folder(Path(store), name or _only_network(Path(store))))
     parts = folder.manifest["parts"]
     encoder = _encoder(recorded_clip(store, folder.path.name) if clip is None else clip, folder)
     activations = StoredActivations(folder)
-    wanted = activations.layers if layers is None else [layers] if isinstance(layers, str) else list(layers)
+    wanted = activations.layers if layers is None else list(layers)
     for layer in wanted:
         if layer not in activations.layers:
             hint = did_you_mean(layer, activations.layers) or f"; recorded: {', '.join(activations.layers)}"
@@ -121,22 +38,7 @@ def open_store(
         complete = sum(entry.files.keys() >= columns for entry in part.entries.values())
         if complete < part.grid.shards:
             raise ValueError(f"store: {complete} of {part.grid.shards} shards of {part.path} are complete; {RESUME}")
-    recording = StoredRecording(ImageTable(images), activations, wanted, parts["pool"])
-    concepts, make_similarity = Concepts.of(concepts), find_similarity(similarity)
-    place = scoring_device(device)
-    scores = recording.scores(make_similarity, concepts.encode(encoder).to(place))
-    gone_by: Iterable[Any] = iter(())
-    return Dissection(
-        model=None,
-        transform=None,
-        probe=Probe.of(gone_by if probe is None else probe),
-        clip=encoder,
-        recording=recording,
-        concepts=concepts,
-        similarity=make_similarity().name,
-        _scores=scores,
-        device=place,
-    )
+    return StoredRecording(ImageTable(images), activations, wanted, parts["pool"]), encoder
 
 
 def recorded_clip(store: str | Path, name: str | None = None) -> str:

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from lwta.dissection.activations import Activations, DenseActivations, WinnerActivations
+from lwta.dissection.recording.activations import Activations, DenseActivations, WinnerActivations
 
 # Nothing is rounded: a stored dissection must give the labels of one in memory, and these those of the definition.
 # Float32 becomes float16 only where every number of the shard is one: shares of a single position, the pooled output

@@ -17,11 +17,11 @@ from typing import Any
 
 import torch
 
-from lwta import average_logits
-from lwta.cli import digits
-from lwta.cli.naming import labels_of
-from lwta.cli.output import add_json, told_elsewhere, write_json
+from lwta.cli._options import labels_of
+from lwta.cli._output import add_json, told_elsewhere, write_json
 from lwta.dissection import ClipEncoder, Concepts, Explained, dissect
+from lwta.models import digits
+from lwta.network import average_logits
 
 LAYERS = ("maps2", "hidden", "output")
 

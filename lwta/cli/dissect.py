@@ -10,7 +10,6 @@ Examples:
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
@@ -18,14 +17,14 @@ from pathlib import Path
 
 from torch import nn
 
-from lwta import Competition
-from lwta.cli.models import add_model, find_function, find_model
-from lwta.cli.naming import add_naming, add_outputs, find_concepts, open_clip, write
+from lwta.cli._networks import add_model, find_function, find_model
+from lwta.cli._options import add_naming, add_outputs, find_concepts, open_clip, write
 from lwta.dissection import dissect
-from lwta.dissection.activations import POOLS
-from lwta.dissection.precision import PRECISIONS
-from lwta.dissection.table import Column, text_table
-from lwta.processes import own_device, process_group
+from lwta.dissection.recording.activations import POOLS
+from lwta.dissection.recording.precision import PRECISIONS
+from lwta.layers import Competition
+from lwta.support.processes import launched, own_device, process_group
+from lwta.support.tables import Column, text_table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,11 +62,11 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError("--layers must name the layers to dissect; --list-layers prints them")
     if arguments.probe is None:
         raise ValueError("--probe must be a folder, a zip or tar archive of images, or shards")
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and arguments.store is None:
+    if launched().world_size > 1 and arguments.store is None:
         raise ValueError("--store must be given: several processes share their work through it")
     clip = open_clip(arguments.clip)
     transform = find_function("--transform", arguments.transform) if arguments.transform else found.transform
-    with process_group() as share:
+    with process_group() as group:
         try:
             dissection = dissect(
                 found.model,
@@ -90,14 +89,14 @@ def run(arguments: argparse.Namespace) -> int:
                 compile=arguments.compile,
             )
         except KeyboardInterrupt:
-            if arguments.store is not None and share.rank == 0:
+            if arguments.store is not None and group.rank == 0:
                 print(
                     f"\nlwta dissect: stopped; {arguments.store} keeps the shards that are complete, and the same "
                     "command goes on from there",
                     file=sys.stderr,
                 )
             raise
-        if share.rank == 0:
+        if group.rank == 0:
             write(dissection, arguments)
     return 0
 

@@ -18,10 +18,10 @@ from typing import Any
 import torch
 
 from lwta import functional
-from lwta.cli.output import add_json, tell
+from lwta.cli._output import add_json, tell
 from lwta.dissection import ClipEncoder
-from lwta.dissection.table import Column, text_table
-from lwta.kernels import reference
+from lwta.kernels import eager
+from lwta.support.tables import Column, text_table
 
 PACKAGES = ("lwta", "torch", "triton", "open_clip_torch", "timm", "torchvision", "safetensors", "numpy", "Pillow")
 OPTIONAL = {
@@ -110,13 +110,13 @@ def _operands(device: str) -> tuple[torch.Tensor, torch.Tensor]:
 
 def _forward_is_right(device: str) -> bool:
     x, seed = _operands(device)
-    expected = reference.lwta(x.cpu(), 8, "sample", 1.67, 1, seed.cpu())
+    expected = eager.competition.lwta(x.cpu(), 8, "sample", 1.67, 1, seed.cpu())
     return torch.equal(functional.lwta(x, 8, seed=seed).cpu(), expected)
 
 
 def _backward_is_right(device: str) -> bool:
     x, seed = _operands(device)
-    expected = reference.lwta_backward(torch.ones(2, 768), x.cpu(), 8, "sample", 1.67, 1, seed.cpu())
+    expected = eager.competition.lwta_backward(torch.ones(2, 768), x.cpu(), 8, "sample", 1.67, 1, seed.cpu())
     x.requires_grad_()
     (gradient,) = torch.autograd.grad(functional.lwta(x, 8, seed=seed).sum(), x)
     return torch.allclose(gradient.cpu(), expected, atol=1e-4)

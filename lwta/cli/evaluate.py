@@ -12,10 +12,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from lwta.cli.naming import add_store, open_dissection
-from lwta.cli.output import add_json, tell
+from lwta.cli._options import add_store, open_dissection
+from lwta.cli._output import add_json, tell
 from lwta.dissection.scoring import Scores, compare
-from lwta.dissection.words import read_lines
+from lwta.support.text import read_lines
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

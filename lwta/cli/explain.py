@@ -18,15 +18,15 @@ from pathlib import Path
 from PIL import Image
 from torch import nn
 
-from lwta.cli.models import add_model, find_function, find_model
-from lwta.cli.naming import add_store, open_dissection
-from lwta.cli.output import add_json, tell, told_elsewhere
+from lwta.cli._networks import add_model, find_function, find_model
+from lwta.cli._options import add_store, open_dissection
+from lwta.cli._output import add_json, tell, told_elsewhere
 from lwta.dissection import Explained, explain
-from lwta.dissection.preprocessing import find_transform
 from lwta.dissection.probe.base import decoded
+from lwta.dissection.recording.preprocessing import find_transform
 from lwta.dissection.store.opening import check_network
-from lwta.dissection.words import read_lines
 from lwta.models.config import class_names_of
+from lwta.support.text import read_lines
 
 IMAGENET = 1000  # classes
 MAP_SIDE = 384  # pixels of the longer side of a heat map

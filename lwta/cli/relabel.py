@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 
-from lwta.cli.naming import add_outputs, add_store, open_dissection, write
+from lwta.cli._options import add_outputs, add_store, open_dissection, write
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

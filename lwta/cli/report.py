@@ -11,9 +11,9 @@ import argparse
 import json
 from pathlib import Path
 
-from lwta.cli.naming import add_store, open_dissection
-from lwta.cli.output import add_json, tell
-from lwta.dissection.atlas.atlas import FIGURES
+from lwta.cli._options import add_store, open_dissection
+from lwta.cli._output import add_json, tell
+from lwta.dissection.atlas.writing import FIGURES
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

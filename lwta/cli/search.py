@@ -12,10 +12,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from lwta.cli.naming import add_store, open_dissection
-from lwta.cli.output import add_json, tell
-from lwta.dissection.search import Found
-from lwta.dissection.table import Column, text_table
+from lwta.cli._options import add_store, open_dissection
+from lwta.cli._output import add_json, tell
+from lwta.dissection.labels.search import Found
+from lwta.support.tables import Column, text_table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -14,16 +14,16 @@ Examples:
 from __future__ import annotations
 
 import argparse
-import os
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
 
 import torch
 
-from lwta.cli.output import add_json, told_elsewhere, write_json
+from lwta.cli._output import add_json, told_elsewhere, write_json
 from lwta.models import create_model, list_models
 from lwta.models.config import Placement
+from lwta.support.processes import launched
 from lwta.training import RECIPES, Recipe, open_images, train
 
 _PLACEMENT = "where a residual network competes: in place of every ReLU, or within its branches (%(default)s)"
@@ -95,7 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
         for name, found in result.evaluations.items():
             print(f"{name:8}  top-1 {found.top1:.2%}  top-5 {found.top5:.2%}  on {found.images} images")
         print(f"The network: {arguments.out / 'model'}")
-    if os.environ.get("RANK", "0") == "0":  # torchrun's first process speaks for all
+    if launched().rank == 0:  # torchrun's first process speaks for all
         evaluations = {name: found._asdict() for name, found in result.evaluations.items()}
         write_json({"model": str(arguments.out / "model"), "evaluations": evaluations}, arguments.json)
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 from torchvision.models import resnet
 
-from lwta.convert import CallSites, convert
+from lwta.conversion import CallSites, convert
 from lwta.models.config import ModelConfig
 
 

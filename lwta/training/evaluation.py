@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lwta.batches import device_of, evaluating
 from lwta.layers import EvalMode
 from lwta.network import average_logits, competitions
-from lwta.processes import Share
-from lwta.training.distributed import sum_over
+from lwta.support.processes import Group
+from lwta.support.running import device_of, evaluating
+from lwta.support.seeds import seeded
 
 
 class Evaluation(NamedTuple):
@@ -56,16 +56,15 @@ def evaluate(
         >>> evaluate(nn.Identity(), loader).top1
         0.6666666666666666
     """
-    device = device_of(model)
-    totals = torch.zeros(4, dtype=torch.float64, device=device)
-    with evaluating(model, seed), _mode(model, mode):
+    totals = torch.zeros(4, dtype=torch.float64, device=device_of(model))
+    with evaluating(model) as device, seeded(seed, device), torch.inference_mode(), _mode(model, mode):
         for inputs, targets in loader:
             inputs, targets = inputs.to(device, non_blocking=True), targets.to(device, non_blocking=True)
             logits = average_logits(model, inputs, draws if mode == "sample" else 1).float()
             ranked = logits.topk(min(5, logits.shape[1])).indices == targets[:, None]
             loss = F.cross_entropy(logits, targets, reduction="sum")
             totals += torch.stack([ranked[:, 0].sum(), ranked.sum(), loss, loss.new_tensor(len(targets))]).double()
-    top1, top5, total, images = sum_over(getattr(loader, "share", Share()), totals).tolist()
+    top1, top5, total, images = getattr(loader, "group", Group()).sum(totals).tolist()
     if not images:
         raise ValueError("loader must yield at least one batch, got none")
     return Evaluation(top1 / images, top5 / images, total / images, int(images))

@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-from lwta.files import write_atomically
+from lwta.support.files import write_atomically
 
 Row = dict[str, float | int]
 

@@ -44,7 +44,7 @@ class Recipe:
     temperature_factor: float = 1.5
     temperature_every: int = 5
     augmentation: Literal["crop-flip", "deit", "resnet", "none"] = "none"
-    """See `lwta.training.loaders`."""
+    """See `lwta.training.batches`."""
 
     def changed(self, **settings: Any) -> Recipe:
         """A copy with other settings.

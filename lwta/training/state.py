@@ -9,14 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lwta.files import write_atomically
-
-
-def seed_generators(seed: int) -> None:
-    """Seed the global generators of Python, NumPy, torch and its devices."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
+from lwta.support.files import write_atomically
 
 
 def random_state(device: torch.device) -> dict[str, Any]:

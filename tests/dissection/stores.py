@@ -20,7 +20,9 @@ from lwta.dissection import Dissection, dissect
 COUNT = 30
 
 processes = multiprocessing.get_context("forkserver")  # so that what takes long to import is imported once
-processes.set_forkserver_preload(["lwta.dissection", "lwta.dissection.clip", "torchvision.transforms.v2.functional"])
+processes.set_forkserver_preload(
+    ["lwta.dissection", "lwta.dissection.words.clip", "torchvision.transforms.v2.functional"]
+)
 
 
 class CountingClip:

@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import one_hot
 
 from lwta import Winners
-from lwta.dissection.activations import (
+from lwta.dissection.recording.activations import (
     DenseActivations,
     WinnerActivations,
     average,
@@ -113,7 +113,7 @@ def test_on_a_gpu_pooling_is_the_same_every_time(pool: Any) -> None:
 def test_a_winner_of_value_zero_has_won() -> None:
     activations = pool_winners(Winners(torch.zeros(1, 1), torch.ones(1, 1, dtype=torch.uint8), 2), "mean")
     assert activations.wins().tolist() == [0, 1]
-    assert activations.answered().tolist() == [False, True]
+    assert activations.active().tolist() == [False, True]
 
 
 def test_only_wins_are_kept() -> None:

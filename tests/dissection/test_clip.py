@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from lwta.dissection import ClipEncoder, Concepts
-from lwta.dissection import clip as clip_module
+from lwta.dissection.words import clip as clip_module
 
 SMALL = {
     "embed_dim": 16,

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from lwta import LWTA, LWTAConv2d
 from lwta.dissection import ClipEncoder, Probe, dissect
-from lwta.dissection.activations import WinnerActivations
-from lwta.dissection.encoding import Encoded, Pass, encode
-from lwta.dissection.hooks import seeded, tapped
-from lwta.dissection.precision import computing, own_type
+from lwta.dissection.recording.activations import WinnerActivations
+from lwta.dissection.recording.hooks import tapped
+from lwta.dissection.recording.one_pass import Encoded, Pass, encode
+from lwta.dissection.recording.precision import computing, own_type
+from lwta.support.seeds import derive, seeded
 
 COUNT = 13
 
@@ -76,7 +77,7 @@ def reference(draws: int) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
         values: dict[str, list[Tensor]] = {name: [] for name in LAYERS}
         shares: dict[str, list[Tensor]] = {name: [] for name in LAYERS}
         for draw in range(draws):
-            with seeded(3, number, torch.device("cpu"), draw), torch.no_grad():
+            with seeded(derive(3, number, draw)), torch.no_grad():
                 found = outputs(model, inputs)
             for name, output in found.items():
                 positions = output.reshape(*output.shape[:2], -1)
@@ -109,7 +110,7 @@ def test_one_draw_is_what_one_forward_gives() -> None:
     model = network().eval()
     pixels = torch.stack([to_tensor(image) for _, image in images(COUNT)])
     (first, *_) = encoded(model, draws=1)
-    with tapped(model, LAYERS, "auto") as taps, torch.inference_mode(), seeded(3, 0, torch.device("cpu")):
+    with tapped(model, LAYERS, "auto") as taps, torch.inference_mode(), seeded(derive(3, 0)):
         model(pixels[:5])
     for tap in taps:
         assert torch.equal(tap.take(first.keys).dense(), first.activations[tap.name].dense())

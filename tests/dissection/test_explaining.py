@@ -15,7 +15,7 @@ from torch import nn
 from lwta import LWTA, create_model
 from lwta.dissection import Embeddings, dissect, explain
 from lwta.dissection.explaining.heat_map import overlaid, positions
-from lwta.dissection.hooks import seeded
+from lwta.support.seeds import derive, seeded
 
 RED = Image.new("RGB", (4, 4), (200, 0, 0))
 
@@ -41,7 +41,7 @@ def test_the_winner_is_named_though_it_is_negative() -> None:
     assert evidence[0].concept == "a red thing"
 
 
-def test_ordinary_layers_list_the_neurons_that_fired() -> None:
+def test_ordinary_layers_list_the_active_neurons() -> None:
     evidence = dissected().explain(RED).evidence["head"]
     assert evidence[0].neuron == 0
     assert evidence[0].contribution == pytest.approx(evidence[0].activation)
@@ -91,9 +91,9 @@ def test_a_frozen_network_under_inference_mode_in_training() -> None:
 def test_text() -> None:
     text = str(dissected().explain(RED, class_names=["red", "green", "blue"])).splitlines()
     assert text[0].startswith("predicted: red (")
-    assert text[2] == "act: 2 neurons fired"
+    assert text[2] == "act: 2 neurons active"
     assert text[4].split() == ["+1.569", "+0.784", "0", "a", "red", "thing"]
-    head = text.index("head: 3 neurons fired")
+    head = text.index("head: 3 neurons active")
     assert [line.split()[2] for line in text[head + 2 :] if line] == ["0"]  # the others contributed nothing
 
 
@@ -133,7 +133,7 @@ def test_probabilities_are_averaged_over_draws() -> None:
     assert one.evidence["act"] == many.evidence["act"]  # those of the first draw
     chances = []
     for draw in range(6):
-        with seeded(5, 0, torch.device("cpu"), draw), torch.no_grad():
+        with seeded(derive(5, 0, draw)), torch.no_grad():
             chances.append(model.eval()(to_tensor(RED)[None])[0].softmax(0))
     expected = torch.stack(chances)
     assert many.predicted == int(expected.mean(0).argmax())
@@ -145,11 +145,11 @@ def test_probabilities_are_averaged_over_draws() -> None:
     assert "over 6 draws" in str(many)
 
 
-def test_maps_say_where_a_neuron_fired() -> None:
+def test_maps_say_where_a_neuron_is_active() -> None:
     torch.manual_seed(0)
     model = Maps().eval()
     explanation = explain(model, RED, dissected(model, ["act"]), seed=3)
-    with seeded(3, 0, torch.device("cpu")), torch.no_grad():
+    with seeded(derive(3, 0)), torch.no_grad():
         output = model.act(model.conv(to_tensor(RED)[None]))[0]
     for one in explanation.evidence["act"]:
         assert one.where is not None

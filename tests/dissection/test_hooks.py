@@ -8,8 +8,10 @@ from fakes import ColourNetwork
 from torch import Tensor, nn
 
 from lwta import LWTA
-from lwta.dissection.activations import Activations
-from lwta.dissection.hooks import evaluating, find_layers, seeded, tapped
+from lwta.dissection.recording.activations import Activations
+from lwta.dissection.recording.hooks import find_layers, tapped
+from lwta.support.running import evaluating
+from lwta.support.seeds import derive, seeded
 
 KEYS = ["a", "b"]
 
@@ -127,7 +129,7 @@ def test_seeds_leave_the_generator_alone() -> None:
     state = torch.get_rng_state()
     draws = []
     for seed, part in ((0, 0), (0, 0), (0, 1), (1, 0)):
-        with seeded(seed, part, torch.device("cpu")):
+        with seeded(derive(seed, part)):
             draws.append(torch.rand(3).tolist())
     assert draws[0] == draws[1]
     assert len({tuple(draw) for draw in draws}) == 3

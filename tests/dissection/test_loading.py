@@ -10,7 +10,7 @@ from fakes import images, to_tensor
 from PIL import Image
 
 from lwta.dissection import Probe
-from lwta.dissection.loading import Batch, batches
+from lwta.dissection.recording.loading import Batch, batches
 
 
 def read(workers: int = 0, **changes: Any) -> list[tuple[int, Batch]]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from safetensors.torch import load
 
-from lwta.dissection.activations import DenseActivations, WinnerActivations
+from lwta.dissection.recording.activations import DenseActivations, WinnerActivations
 from lwta.dissection.store.packing import join, pack_activations, unpack_activations
 
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)

@@ -13,7 +13,7 @@ from torchvision.models import ResNet18_Weights
 from torchvision.transforms.v2.functional import center_crop, normalize, resize
 
 from lwta.dissection import ClipEncoder
-from lwta.dissection.preprocessing import default_transform, find_transform
+from lwta.dissection.recording.preprocessing import default_transform, find_transform
 
 IMAGE = Image.radial_gradient("L").convert("RGB").resize((300, 260))
 

@@ -14,8 +14,8 @@ from fakes import to_tensor
 from PIL import Image
 
 from lwta.dissection import Probe
-from lwta.dissection.loading import Batch, batches
-from lwta.dissection.preprocessing import default_transform
+from lwta.dissection.recording.loading import Batch, batches
+from lwta.dissection.recording.preprocessing import default_transform
 
 
 def png(colour: str, mode: str = "RGB") -> bytes:

@@ -15,7 +15,7 @@ from fakes import to_tensor
 from PIL import Image
 
 from lwta.dissection import Probe
-from lwta.dissection.loading import batches
+from lwta.dissection.recording.loading import batches
 
 
 def png(colour: str = "red") -> bytes:

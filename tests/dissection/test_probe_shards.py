@@ -17,8 +17,8 @@ from fakes import to_tensor
 from PIL import Image
 
 from lwta.dissection import Probe
-from lwta.dissection.loading import batches
 from lwta.dissection.probe.opening import expand
+from lwta.dissection.recording.loading import batches
 
 
 def png(colour: str) -> bytes:

@@ -26,10 +26,11 @@ from torch import nn
 
 from lwta import LWTA
 from lwta.dissection import Embeddings, SoftWPMI, dissect, open_store
-from lwta.dissection.activations import DenseActivations, pool_winners
+from lwta.dissection.labels.naming import label_indices
+from lwta.dissection.recording.activations import DenseActivations, pool_winners
 from lwta.dissection.scoring import Scores, compare
 from lwta.dissection.scoring.identification import identify
-from lwta.dissection.scoring.layers import answering_share, label_indices, redundancy, winner_entropy
+from lwta.dissection.scoring.layer_figures import active_per_image, redundancy, winner_entropy
 from lwta.winners import Winners
 
 NAMES = ["A_Red thing", "blue", "a  green-thing"]
@@ -64,14 +65,14 @@ def test_no_entropy_where_nothing_is_open(competitors: int | None) -> None:
 
 
 @pytest.mark.parametrize("competitors", [None, 1, 2, 4])
-def test_answering_share(competitors: int | None) -> None:
+def test_active_per_image(competitors: int | None) -> None:
     activations = activations_of(competitors, 9)
     if isinstance(activations, DenseActivations):
-        answered = activations.values != 0
+        active = activations.values != 0
     else:
-        answered = torch.zeros(9, 8)
-        answered[activations.images(), activations.units.long()] = 1
-    share = answering_share(recorded(activations, embedded(9, 4)), "layer")
+        active = torch.zeros(9, 8)
+        active[activations.images(), activations.units.long()] = 1
+    share = active_per_image(recorded(activations, embedded(9, 4)), "layer")
     assert share == pytest.approx(float(answered.double().mean()))
 
 
@@ -97,7 +98,7 @@ def test_scores_of_a_layer_with_dead_neurons() -> None:
     act, head = dissected(probe=reds).scores().layers
     assert (act.neurons, act.competitors, act.dead, act.labelled) == (4, 2, 2, 0.5)
     assert (act.distinct_concepts, act.redundancy, act.winner_entropy) == (1, 1.0, 0.0)
-    assert (act.answering_share, act.monosemanticity) == (0.5, pytest.approx(1))
+    assert (act.active_per_image, act.monosemanticity) == (0.5, pytest.approx(1))
     assert act.auc == pytest.approx(0.5)  # all images look alike to CLIP
     assert (head.competitors, head.dead) == (None, 0)
     assert math.isnan(head.winner_entropy)

@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from lwta.dissection import Concepts, Dissection, Embeddings, Probe, SoftWPMI
-from lwta.dissection.activations import DenseActivations
-from lwta.dissection.encoding import Encoded
-from lwta.dissection.recording import MemoryRecording
-from lwta.dissection.scoring.identification import plain
-from lwta.dissection.scoring.neurons import frequent_classes
-from lwta.dissection.scoring.part import Part, is_held_out
-from lwta.dissection.scoring.prediction import concept_aucs, confidence, contrasts
+from lwta.dissection.recording.activations import DenseActivations
+from lwta.dissection.recording.one_pass import Encoded
+from lwta.dissection.recording.recording import MemoryRecording
+from lwta.dissection.scoring.held_out import Part, is_held_out
+from lwta.dissection.scoring.label_auc import concept_aucs, confidence, contrasts
+from lwta.dissection.scoring.neuron_figures import frequent_classes
+from lwta.dissection.similarity import similarities_of
+from lwta.support.text import normal_spelling
 
 
 @pytest.fixture(scope="module")
@@ -25,14 +26,14 @@ def seen(shared_data: Path) -> Dissection:
     clip = Embeddings.load(arrays)
     keys, labels = ([str(value) for value in arrays[name]] for name in ("image_paths", "image_labels"))
     concepts = Concepts(clip.concepts)
-    known = {plain(name) for name in concepts.names}
-    classes = [name for name in sorted(set(labels)) if plain(name) in known]
+    known = {normal_spelling(name) for name in concepts.names}
+    classes = [name for name in sorted(set(labels)) if normal_spelling(name) in known]
     generator = torch.Generator().manual_seed(0)
     belongs = torch.tensor([[label == name for name in classes] for label in labels])
     activations = DenseActivations(belongs * (0.5 + torch.rand(belongs.shape, generator=generator)))
     batch = Encoded(0, keys, labels, clip.encode_images(keys, None), {"classes": activations}, [])
     recording = MemoryRecording([batch], [], "auto")
-    scores = recording.scores(SoftWPMI, concepts.encode(clip))
+    scores = similarities_of(recording, SoftWPMI, concepts.encode(clip))
     probe = Probe.of([(key, None) for key in keys])
     return Dissection(None, None, probe, clip, recording, concepts, "soft_wpmi", scores)
 
@@ -56,8 +57,8 @@ def test_neurons_of_one_class_are_identified_and_predicted(seen: Dissection) -> 
 
 def test_shuffled_concepts_predict_nothing(seen: Dissection) -> None:
     held_out = Part(seen.recording, lambda key: is_held_out(key, 0.3))
-    spelling = {plain(name): i for i, name in enumerate(seen.concepts.names)}
-    concepts = torch.tensor([spelling[plain(name)] for name in names(seen)])
+    spelling = {normal_spelling(name): i for i, name in enumerate(seen.concepts.names)}
+    concepts = torch.tensor([spelling[normal_spelling(name)] for name in names(seen)])
     texts = contrasts(concepts, seen.concepts.encode(seen.clip))
     right = confidence(concept_aucs(held_out, "classes", texts))
     # every concept at every neuron but its own: no luck of one shuffle is in the mean

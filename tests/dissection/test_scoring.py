@@ -8,10 +8,10 @@ from fakes import images
 from test_dissect import dissected
 from torch import Tensor
 
-from lwta.dissection.activations import Activations, DenseActivations, pool_winners
-from lwta.dissection.encoding import Encoded
-from lwta.dissection.recording import MemoryRecording
-from lwta.dissection.scoring.neurons import frequent_classes, monosemanticity, neuron_scores
+from lwta.dissection.recording.activations import Activations, DenseActivations, pool_winners
+from lwta.dissection.recording.one_pass import Encoded
+from lwta.dissection.recording.recording import MemoryRecording
+from lwta.dissection.scoring.neuron_figures import frequent_classes, monosemanticity, neuron_scores
 from lwta.winners import Winners
 
 

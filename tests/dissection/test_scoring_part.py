@@ -11,11 +11,12 @@ from test_scoring import recorded
 from torch import Tensor
 
 from lwta.dissection import SoftWPMI
-from lwta.dissection.activations import Activations, DenseActivations, pool_winners
-from lwta.dissection.encoding import Encoded
-from lwta.dissection.recording import MemoryRecording
-from lwta.dissection.scoring.part import Part, is_held_out, select
-from lwta.dissection.scoring.prediction import concept_aucs, confidence
+from lwta.dissection.recording.activations import Activations, DenseActivations, pool_winners
+from lwta.dissection.recording.one_pass import Encoded
+from lwta.dissection.recording.recording import MemoryRecording
+from lwta.dissection.scoring.held_out import Part, is_held_out, select
+from lwta.dissection.scoring.label_auc import concept_aucs, confidence
+from lwta.dissection.similarity import similarities_of
 from lwta.winners import Winners
 
 
@@ -58,9 +59,7 @@ def test_a_part_is_a_recording_of_its_images(competitors: int | None) -> None:
     assert part.top_images("layer", 4) == alone.top_images("layer", 4)
     assert repr(part.win_shares("layer")) == repr(alone.win_shares("layer"))
     text = embedded(6, 5)
-    assert torch.equal(
-        part.scores(SoftWPMI, text)["layer"].nan_to_num(), alone.scores(SoftWPMI, text)["layer"].nan_to_num()
-    )
+    assert torch.equal(*(similarities_of(one, SoftWPMI, text)["layer"].nan_to_num() for one in (part, alone)))
 
 
 @given(st.text(max_size=20), st.floats(0, 1), st.floats(0, 1))

@@ -18,7 +18,7 @@ from stores import World
 from test_dissect import dissected
 
 from lwta.dissection import ClipEncoder, Concepts, Dissection, SoftWPMI, open_store
-from lwta.dissection.audit import Audit, DividedBlock, SharedConcept
+from lwta.dissection.labels.audit import Audit, DividedBlock, SharedConcept
 
 world = cache(dissected)
 

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lwta import Winners
-from lwta.dissection.activations import Activations, DenseActivations, pool_winners
-from lwta.dissection.similarity import SIMILARITIES, Cos, Shard, Similarity, SoftWPMI, find_similarity
-from lwta.dissection.similarity.exact import ExactGram, ExactProduct
-from lwta.dissection.similarity.top import NONE, largest, pack, unpack
+from lwta.dissection.recording.activations import Activations, DenseActivations, pool_winners
+from lwta.dissection.recording.recording import Shard
+from lwta.dissection.similarity import SIMILARITIES, Cos, Similarity, SoftWPMI, find_similarity
+from lwta.dissection.similarity.exact_sums import ExactGram, ExactProduct
+from lwta.support.ranking import NONE, largest, pack, unpack
 
 SHARDINGS = [("small", 1), ("small", 7), ("small", 64), ("small", None), ("medium", 64), ("medium", None)]
 INPUTS = ("image_features", "text_features", "activations")

@@ -10,14 +10,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from lwta.dissection.activations import DenseActivations, WinnerActivations
-from lwta.dissection.similarity import JSD, CosCubed, RankReorder, Shard, SoftWPMI, find_similarity
+from lwta.dissection.recording.activations import DenseActivations, WinnerActivations
+from lwta.dissection.recording.recording import Shard
+from lwta.dissection.similarity import JSD, CosCubed, RankReorder, SoftWPMI, find_similarity
 from lwta.dissection.similarity import cos_cubed as cos_cubed_module
-from lwta.dissection.similarity import top_images as top_images_module
+from lwta.dissection.similarity import pmi as pmi_module
+from lwta.dissection.similarity.pmi import TopImagesPMI
 from lwta.dissection.similarity.rank_reorder import _error_of_random_order
-from lwta.dissection.similarity.top_images import TopImagesPMI
-from lwta.kernels.concept_information import launch_log_p, launch_logsumexp
-from lwta.kernels.concept_similarity import launch as launch_similarity
+from lwta.kernels.operations.concept_log_p import launch as launch_log_p
+from lwta.kernels.operations.concept_logsumexp import launch as launch_logsumexp
+from lwta.kernels.operations.concept_similarity import launch as launch_similarity
 
 N, M, D = 700, 9, 8
 NEVER, ONCE, EQUAL, NEGATIVE, ALWAYS = 3, 4, 5, 6, 7
@@ -149,8 +151,8 @@ def test_kernels_give_the_formula(name: str, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(CosCubed, "_scores", CosCubed._scores_on_gpu)
     monkeypatch.setattr(cos_cubed_module, "concept_similarity", launch_similarity)
     monkeypatch.setattr(TopImagesPMI, "_log_p", TopImagesPMI._log_p_on_gpu)
-    monkeypatch.setattr(top_images_module, "concept_logsumexp", launch_logsumexp)
-    monkeypatch.setattr(top_images_module, "concept_log_p", launch_log_p)
+    monkeypatch.setattr(pmi_module, "concept_logsumexp", launch_logsumexp)
+    monkeypatch.setattr(pmi_module, "concept_log_p", launch_log_p)
     check_formula(name, torch.device("cpu"))
 
 

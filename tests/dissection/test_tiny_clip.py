@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 ROOT = Path(__file__).parents[2]
-TINY = ROOT / "dissection" / "tiny"
+TINY = ROOT / "dissection" / "words" / "tiny"
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 

@@ -5,7 +5,7 @@ import torch
 import triton
 import triton.language as tl
 
-from lwta.kernels.blocks import Layout, tile
+from lwta.kernels.triton_parts.blocks import Layout, tile
 
 
 @triton.jit(do_not_specialize=["inner_multiples"])

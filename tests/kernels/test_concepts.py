@@ -10,9 +10,10 @@ from cases import interpretable_dtypes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lwta.kernels import concept_log_p, concept_logsumexp, concept_similarity, dissection_reference
-from lwta.kernels.concept_information import launch_log_p, launch_logsumexp
-from lwta.kernels.concept_similarity import launch
+from lwta.kernels import concept_log_p, concept_logsumexp, concept_similarity, eager
+from lwta.kernels.operations.concept_log_p import launch as launch_log_p
+from lwta.kernels.operations.concept_logsumexp import launch as launch_logsumexp
+from lwta.kernels.operations.concept_similarity import launch
 
 # images, concepts, neurons, features
 SHAPES = [(1, 1, 1, 1), (3, 5, 2, 7), (70, 9, 33, 20), (65, 130, 5, 40), (300, 20, 130, 16), (600, 3, 4, 33)]
@@ -239,7 +240,7 @@ def test_definitions_do_not_depend_on_their_tiles(monkeypatch: pytest.MonkeyPatc
         return [*concept_similarity(i, t, w.double(), c, 3), lse, concept_log_p(i, t, lse, top, p, 10.0)]
 
     whole = everything()
-    monkeypatch.setattr(dissection_reference, "TILE", 27)
+    monkeypatch.setattr(eager.concepts, "TILE", 27)
     assert all(torch.allclose(a, b, rtol=1e-12, atol=1e-14) for a, b in zip(whole, everything(), strict=True))
 
 

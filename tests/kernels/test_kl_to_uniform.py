@@ -8,7 +8,7 @@ from cases import CASES, interpretable_dtypes, make_input
 from definitions import FLOAT32_EPS, blocks_last
 
 from lwta.kernels import kl_to_uniform
-from lwta.kernels.kl_to_uniform import launch_backward, launch_forward
+from lwta.kernels.operations.kl_to_uniform import launch_backward, launch_forward
 
 
 def _definition(x: torch.Tensor, competitors: int, dim: int) -> torch.Tensor:

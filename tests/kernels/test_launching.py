@@ -11,14 +11,14 @@ import pytest
 import torch
 from torch import Tensor
 
-import lwta.kernels
+import lwta.kernels.operations
 from lwta import LWTALinear
-from lwta.kernels.launching import on_its_device
+from lwta.kernels.triton_parts.launch import on_its_device
 
 
 def launch_functions() -> Iterator[tuple[str, Callable[..., Any]]]:
-    for module in pkgutil.iter_modules(lwta.kernels.__path__):
-        for name, value in vars(importlib.import_module(f"lwta.kernels.{module.name}")).items():
+    for module in pkgutil.iter_modules(lwta.kernels.operations.__path__):
+        for name, value in vars(importlib.import_module(f"lwta.kernels.operations.{module.name}")).items():
             if name.startswith("launch"):
                 yield f"{module.name}.{name}", value
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from lwta.kernels import index_dtype, linear_winners
-from lwta.kernels.linear_winners import launch_forward
+from lwta.kernels.operations.linear_winners import launch_forward
 
 SEED = 31
 

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from lwta.kernels import lwta, reference
-from lwta.kernels.lwta import launch_backward, launch_forward
+from lwta.kernels import eager, lwta
+from lwta.kernels.operations.lwta import launch_backward, launch_forward
 
 SEED = 2**40 + 17
 MODES = ("sample", "argmax", "relaxed")
@@ -85,8 +85,8 @@ def _gradients(
     seed = None if mode == "argmax" else SEED
     (straight_through(exact, competitors, mode, tau, dim, seed) * grad.cpu().double()).sum().backward()
     assert exact.grad is not None
-    eager = reference.lwta_backward(grad.cpu(), x.cpu(), competitors, mode, tau, dim, torch.tensor(SEED))
-    return exact.grad, (eager.double() - exact.grad).abs()
+    float32 = eager.competition.lwta_backward(grad.cpu(), x.cpu(), competitors, mode, tau, dim, torch.tensor(SEED))
+    return exact.grad, (float32.double() - exact.grad).abs()
 
 
 def _check_gradient(
@@ -240,7 +240,7 @@ def test_winners_follow_the_softmax(competitors: int) -> None:
     x = h.expand(200_000, competitors)
     y = lwta(x, competitors, "sample", 0.1, 1, torch.tensor(SEED))
     y = torch.where(x == 0, math.nan, y)  # a middle response of 0 cannot be told from silence
-    winner = reference.winners(x, competitors, "sample", 1, torch.tensor(SEED))[1]
+    winner = eager.competition.winners(x, competitors, "sample", 1, torch.tensor(SEED))[1]
     counts = torch.bincount(winner.flatten(), minlength=competitors)
     expected = torch.softmax(h.double(), 0) * x.shape[0]
     assert (

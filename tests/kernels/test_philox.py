@@ -8,7 +8,8 @@ import triton.language as tl
 from definitions import philox_numpy
 from scipy import stats
 
-from lwta.kernels import fastmath, philox, reference
+from lwta.kernels import eager
+from lwta.kernels.triton_parts import fastmath, philox
 
 FALSE_ALARM = 1e-6  # probability with which each statistical test here fails although all is well
 
@@ -46,7 +47,7 @@ def _float_below(bits: tl.tensor) -> tl.tensor:
     ],
 )
 def test_known_answers_of_random123(rounds: int, expected: list[int]) -> None:
-    assert reference.philox(torch.tensor(0), torch.tensor(0), rounds).tolist() == expected
+    assert eager.competition.philox(torch.tensor(0), torch.tensor(0), rounds).tolist() == expected
     assert philox_numpy(0, np.zeros(1), rounds)[0].tolist() == expected
 
 
@@ -54,7 +55,7 @@ def test_known_answers_of_random123(rounds: int, expected: list[int]) -> None:
 def test_three_implementations_agree_bit_for_bit(seed: int, device: torch.device) -> None:
     counters = torch.arange(64)
     expected = philox_numpy(seed, counters.numpy()).astype(np.int64)
-    assert (reference.philox(torch.tensor(seed), counters).numpy() == expected).all()
+    assert (eager.competition.philox(torch.tensor(seed), counters).numpy() == expected).all()
     out = torch.empty(64, 4, dtype=torch.int64, device=device)
     _bits_kernel[(1,)](out, torch.tensor(seed, device=device), N=64)
     assert (out.cpu().numpy() == expected).all()
@@ -62,7 +63,7 @@ def test_three_implementations_agree_bit_for_bit(seed: int, device: torch.device
 
 def test_counters_beyond_32_bits() -> None:
     counters = np.array([2**32 - 1, 2**32, 2**40 + 7], dtype=np.uint64)
-    bits = reference.philox(torch.tensor(5), torch.from_numpy(counters.astype(np.int64)))
+    bits = eager.competition.philox(torch.tensor(5), torch.from_numpy(counters.astype(np.int64)))
     assert (bits.numpy() == philox_numpy(5, counters)).all()
 
 
@@ -101,7 +102,7 @@ def test_fast_noise_survives_the_coarsest_logarithm(device: torch.device, monkey
 
 
 def test_noise_is_gumbel() -> None:
-    g = reference.gumbel(torch.tensor(3), 1000, 1000).flatten().double().numpy()
+    g = eager.competition.gumbel(torch.tensor(3), 1000, 1000).flatten().double().numpy()
     assert stats.kstest(g, stats.gumbel_r.cdf).pvalue > FALSE_ALARM
     for threshold in (5.0, 8.0, 11.0):  # the winning tail
         expected = stats.gumbel_r.sf(threshold)
@@ -109,13 +110,13 @@ def test_noise_is_gumbel() -> None:
 
 
 def test_lanes_and_rows_are_independent() -> None:
-    g = reference.gumbel(torch.tensor(4), 200_000, 8).double()
+    g = eager.competition.gumbel(torch.tensor(4), 200_000, 8).double()
     correlation = torch.corrcoef(g.T) - torch.eye(8)
     limit = stats.norm.isf(FALSE_ALARM / 2 / 28) / np.sqrt(g.shape[0])
     assert correlation.abs().max() < limit
 
 
 def test_rule_pads_rows_to_groups_of_four() -> None:
-    narrow = reference.gumbel(torch.tensor(9), 3, 6)
-    wide = reference.gumbel(torch.tensor(9), 3, 8)
+    narrow = eager.competition.gumbel(torch.tensor(9), 3, 6)
+    wide = eager.competition.gumbel(torch.tensor(9), 3, 8)
     assert torch.equal(narrow, wide[:, :6])

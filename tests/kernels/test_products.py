@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lwta.kernels.products import PROGRAMS, SHORTEST, slices
+from lwta.kernels.triton_parts.matmul import PROGRAMS, SHORTEST, slices
 
 
 @given(terms=st.integers(0, 10**7), tiles=st.integers(0, 10**4), multiple=st.sampled_from([32, 64, 128]))

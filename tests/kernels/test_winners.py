@@ -8,8 +8,8 @@ from cases import CASES, interpretable_dtypes, make_input
 from definitions import margins, scores
 
 from lwta.kernels import index_dtype, winners
-from lwta.kernels.lwta import launch_forward as launch_dense
-from lwta.kernels.winners import launch_forward
+from lwta.kernels.operations.lwta import launch_forward as launch_dense
+from lwta.kernels.operations.winners import launch_forward
 
 SEED = 77
 

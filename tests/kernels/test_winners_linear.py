@@ -8,7 +8,7 @@ from cases import interpretable_dtypes
 from torch.nn import functional as F
 
 from lwta.kernels import winners_linear
-from lwta.kernels.winners_linear import GATHER_ROWS_CPU, launch_expand, launch_gather
+from lwta.kernels.operations.winners_linear import GATHER_ROWS_CPU, launch_expand, launch_gather
 
 # rows, K, U, outputs
 SHAPES = [(3, 8, 1, 5), (5, 24, 2, 7), (70, 48, 8, 40), (9, 48, 3, 20), (9, 5, 5, 20), (5, 48, 12, 33), (5, 96, 24, 16)]

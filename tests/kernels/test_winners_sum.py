@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from lwta.kernels import winners_sum
-from lwta.kernels.winners_sum import GATHER_COMPETITORS_CPU, ROWS_CPU, launch
+from lwta.kernels.operations.winners_sum import GATHER_COMPETITORS_CPU, ROWS_CPU, launch
 
 # images, blocks, U, features
 SHAPES = [

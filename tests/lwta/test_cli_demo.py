@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lwta.cli import _COMMANDS, dissect, main
-from lwta.cli.digits import NAMES
+from lwta.models.digits import NAMES
 
 
 def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

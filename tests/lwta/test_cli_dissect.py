@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 
 from lwta import competitions, create_model, save_model
 from lwta.cli import main
-from lwta.cli.models import find_model
+from lwta.cli._networks import find_model
 
 NETWORK = """
 import time

@@ -13,8 +13,8 @@ from PIL import Image
 
 from lwta import create_model, save_model
 from lwta.cli import main
+from lwta.cli._networks import find_model
 from lwta.cli.explain import _class_names
-from lwta.cli.models import find_model
 from lwta.dissection import explain, open_store
 
 NETWORK = """

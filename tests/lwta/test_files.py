@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lwta.files import write_atomically
+from lwta.support.files import write_atomically
 
 
 @pytest.mark.parametrize("durable", [True, False])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lwta.processes import Share, own_device, process_group
+from lwta.support.processes import Group, own_device, process_group
 
 
 @pytest.fixture
@@ -41,6 +41,6 @@ def test_without_a_gpu_it_is_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_process_alone_needs_no_group(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    with process_group() as share:
-        assert share == Share(0, 1)
+    with process_group() as group:
+        assert group == Group(0, 1)
         assert not torch.distributed.is_initialized()

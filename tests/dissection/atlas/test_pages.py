@@ -17,7 +17,7 @@ from test_dissect import dissected
 from torch import nn
 
 from lwta.dissection import Dissection, Embeddings, Explained
-from lwta.dissection.atlas import plots
+from lwta.dissection.pages import plots
 
 EVIL = '</script><script>alert("x")</script>'
 
@@ -105,11 +105,11 @@ def test_heat_maps_and_draws(tmp_path: Path) -> None:
     chance = explanation.probabilities[0]
     assert f"{100 * chance.mean:.1f} ± {100 * chance.std:.1f} %" in text
     first = explanation.evidence["act"][0]
-    heat = next(image for image in page.all("img") if image["alt"] == f"Where neuron {first.neuron} fired")
+    heat = next(image for image in page.all("img") if image["alt"] == f"Where neuron {first.neuron} is active")
     with Image.open(tmp_path / str(heat["src"])) as shown:
         assert shown.size == (160, 160)
         red, _, blue = shown.getpixel((80, 80))  # type: ignore[misc]
-        assert red > blue  # it fired there, and its output is positive
+        assert red > blue  # it is active there, and its output is positive
 
 
 def test_an_explanation_is_one_file(tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_a_stream_has_no_pictures_but_keys(tmp_path: Path) -> None:
 
 def test_dead_neurons_say_so(tmp_path: Path) -> None:
     shown = atlas(dissected(probe=images(1)), tmp_path)["layer-01.html"]
-    assert "2 never answered" in " ".join(shown.text.split())
+    assert "2 never active" in " ".join(shown.text.split())
     assert shown.text.count("never won") == 2
 
 

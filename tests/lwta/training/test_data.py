@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 
 from lwta.models import ModelConfig
-from lwta.processes import Share
+from lwta.support.processes import Group
 from lwta.training import Images, LoadedBatches, TensorBatches, crop_and_flip, make_batches, open_images
-from lwta.training.loaders import derive, transform_of
+from lwta.training.batches import derive, transform_of
 
 CONFIG = ModelConfig("resnet20", 2, 2, 8, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
 
@@ -155,13 +155,13 @@ def test_an_epoch_is_a_permutation_that_follows_from_seed_and_epoch() -> None:
 @pytest.mark.parametrize("shuffle", [True, False])
 def test_processes_share_every_batch(shuffle: bool) -> None:
     alone = [targets for _, targets in numbered(batch_size=6, shuffle=shuffle)]
-    shared = [[y for _, y in numbered(batch_size=6, shuffle=shuffle, share=Share(rank, 2))] for rank in range(2)]
+    shared = [[y for _, y in numbered(batch_size=6, shuffle=shuffle, group=Group(rank, 2))] for rank in range(2)]
     assert len(shared[0]) == len(shared[1]) == len(alone)
     for whole, *parts in zip(alone, *shared, strict=True):
         assert sorted(whole.tolist()) == sorted(torch.cat(parts).tolist())
         assert abs(len(parts[0]) - len(parts[1])) <= 1
     with pytest.raises(ValueError, match="multiple of the 4 processes, got 6"):
-        numbered(batch_size=6, share=Share(0, 4))
+        numbered(batch_size=6, group=Group(0, 4))
     with pytest.raises(ValueError, match="at most the number of images, 20, got 21"):
         numbered(batch_size=21, shuffle=True)
 

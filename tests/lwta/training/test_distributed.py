@@ -13,19 +13,19 @@ SCRIPT = """
 import sys, torch
 from torch import nn
 from lwta import LWTA
-from lwta.training import Recipe, Share, TensorBatches, train
+from lwta.training import Group, Recipe, TensorBatches, train
 import os
-share = Share(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)))
+group = Group(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)))
 torch.set_num_threads(1)
 torch.manual_seed(0)
 inputs, targets = torch.randint(256, (40, 1, 4, 4), dtype=torch.uint8), torch.arange(40) % 2
 model = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), LWTA(int(sys.argv[2])), nn.Linear(8, 2))
 recipe = Recipe(epochs=2, batch_size=10, optimizer="momentum", lr=0.1)
 def batches(**options):
-    return TensorBatches(inputs, targets, 10, share=share, **options)
+    return TensorBatches(inputs, targets, 10, group=group, **options)
 result = train(model, (batches(shuffle=True), batches()), recipe=recipe, out=sys.argv[1], device="cpu")
 assert result.evaluations["argmax"].images == 40
-torch.save(model.state_dict(), f"{sys.argv[1]}/weights{share.rank}.pt")
+torch.save(model.state_dict(), f"{sys.argv[1]}/weights{group.rank}.pt")
 """
 
 

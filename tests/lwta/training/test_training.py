@@ -11,7 +11,7 @@ from torch import nn
 
 from lwta import LWTA, competitions, create_model, load_model, set_eval_mode
 from lwta.training import RECIPES, Recipe, TensorBatches, evaluate, find_recipe, train
-from lwta.training.engine import Trainer
+from lwta.training.trainer import Trainer
 
 SMALL = Recipe(epochs=2, batch_size=16, optimizer="adamw", lr=0.01)
 

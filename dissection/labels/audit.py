@@ -1,0 +1,146 @@
+"""What the labels of all layers together say: concepts shared, concepts missing, blocks of one concept."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lwta.dissection.labels.naming import Naming, label_indices
+from lwta.support.tables import Column, text_table
+
+
+@dataclass(frozen=True)
+class SharedConcept:
+    """A concept that neurons of several layers carry."""
+
+    concept: str
+    neurons: dict[str, list[int]]
+    """By layer, in the order of the layers."""
+
+
+@dataclass(frozen=True)
+class DividedBlock:
+    """A block of which several competitors carry one concept."""
+
+    layer: str
+    block: int
+    """Its units are block·U to block·U + U − 1."""
+    concept: str
+    neurons: list[int]
+    """Those that carry the concept, at least two."""
+    shares: list[float]
+    """How they divide the block: the share of its wins that each has, over all positions of all images."""
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What stands out in the labels of a network; as text, a table.
+
+    Example:
+        >>> print(Audit(5, [SharedConcept("cat", {"act": [0, 1], "fc": [3]})], ["a yak"], []))
+        1 of 5 concepts are carried in several layers:
+        concept  layers  neurons
+        cat           2  act: 0, 1; fc: 3
+        <BLANKLINE>
+        1 of 5 concepts are carried by no neuron: a yak
+        <BLANKLINE>
+        No block has competitors that carry the same concept.
+    """
+
+    concepts: int
+    """How many there are."""
+    shared: list[SharedConcept]
+    """Those in most layers first, then those of most neurons, then by name."""
+    missing: list[str]
+    """Concepts that no neuron carries, in their order."""
+    divided: list[DividedBlock]
+    """By layer and block."""
+
+    def table(self, rows: int | None = 20) -> str:
+        """For the terminal, with the first ``rows`` of each list or all (None)."""
+        shared = f"{len(self.shared)} of {self.concepts} concepts are carried in several layers"
+        missing = f"{len(self.missing)} of {self.concepts} concepts are carried by no neuron"
+        divided = f"{len(self.divided)} times competitors of a block carry the same concept"
+        parts = ["No concept is carried in several layers.", "Every concept is carried by a neuron."]
+        parts.append("No block has competitors that carry the same concept.")
+        if self.shared:
+            parts[0] = f"{shared}:\n{_shared_table(self.shared[:rows])}{_more(len(self.shared), rows)}"
+        if self.missing:
+            left = f", … and {len(self.missing) - rows} more" if rows is not None and len(self.missing) > rows else ""
+            parts[1] = f"{missing}: {', '.join(self.missing[:rows])}{left}"
+        if self.divided:
+            parts[2] = f"{divided}:\n{_divided_table(self.divided[:rows])}{_more(len(self.divided), rows)}"
+        return "\n\n".join(parts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Numbers, texts, lists and dictionaries alone."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return self.table()
+
+
+def audit(dissection: Naming) -> Audit:
+    """See `lwta.dissection.Dissection.audit`."""
+    names = dissection.concepts.names
+    labels = {layer: label_indices(dissection.similarities(layer)).tolist() for layer in dissection.layers}
+    carriers: dict[int, dict[str, list[int]]] = {}
+    for layer, concepts in labels.items():
+        for neuron, concept in enumerate(concepts):
+            if concept >= 0:
+                carriers.setdefault(concept, {}).setdefault(layer, []).append(neuron)
+    shared = [SharedConcept(names[concept], layers) for concept, layers in carriers.items() if len(layers) > 1]
+    shared.sort(key=lambda one: (-len(one.neurons), -sum(map(len, one.neurons.values())), one.concept))
+    missing = [name for concept, name in enumerate(names) if concept not in carriers]
+    divided = [block for layer in labels for block in _divided(dissection, layer, labels[layer])]
+    return Audit(len(names), shared, missing, divided)
+
+
+def _divided(dissection: Naming, layer: str, labels: list[int]) -> list[DividedBlock]:
+    shares = dissection.recording.block_shares(layer)
+    if shares is None:
+        return []
+    competitors, of_block = shares.shape[1], shares.flatten().tolist()
+    found = []
+    for first in range(0, len(labels), competitors):
+        units = range(first, first + competitors)
+        for concept in dict.fromkeys(labels[unit] for unit in units if labels[unit] >= 0):
+            carrying = [unit for unit in units if labels[unit] == concept]
+            if len(carrying) > 1:
+                name = dissection.concepts.names[concept]
+                each = [of_block[unit] for unit in carrying]
+                found.append(DividedBlock(layer, first // competitors, name, carrying, each))
+    return found
+
+
+def _shared_table(shared: list[SharedConcept]) -> str:
+    where = [
+        "; ".join(f"{layer}: {', '.join(map(str, neurons))}" for layer, neurons in one.neurons.items())
+        for one in shared
+    ]
+    return text_table(
+        [
+            Column("concept", [one.concept for one in shared]),
+            Column("layers", [str(len(one.neurons)) for one in shared], right=True),
+            Column("neurons", where),
+        ]
+    )
+
+
+def _divided_table(divided: list[DividedBlock]) -> str:
+    wins = [
+        ", ".join(f"{neuron} ({share:.0%})" for neuron, share in zip(one.neurons, one.shares, strict=True))
+        for one in divided
+    ]
+    return text_table(
+        [
+            Column("layer", [one.layer for one in divided]),
+            Column("block", [str(one.block) for one in divided], right=True),
+            Column("concept", [one.concept for one in divided]),
+            Column("neurons and their shares of the block's wins", wins),
+        ]
+    )
+
+
+def _more(count: int, rows: int | None) -> str:
+    return f"\n… and {count - rows} more" if rows is not None and count > rows else ""

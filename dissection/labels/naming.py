@@ -1,0 +1,204 @@
+"""Names of the neurons of a recording: labels, tables, files."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import Self
+
+from lwta.dissection.probe import Probe
+from lwta.dissection.recording.loading import Skipped
+from lwta.dissection.recording.preprocessing import Transform
+from lwta.dissection.recording.recording import Recording
+from lwta.dissection.similarity import Similarity, find_similarity, similarities_of
+from lwta.dissection.words.concepts import Concepts
+from lwta.dissection.words.encoder import Encoder
+from lwta.support.ranking import largest, pack, unpack
+from lwta.support.tables import Column, text_table
+from lwta.support.text import did_you_mean
+
+
+class Label(NamedTuple):
+    """Concept that one neuron stands for, with its score and the next best concepts."""
+
+    layer: str
+    neuron: int
+    concept: str | None
+    """Name of the concept; None for a dead neuron."""
+    score: float
+    """Similarity with the concept; NaN for a dead neuron."""
+    wins: int | None
+    """Number of images on which the neuron won; None in a layer without competition."""
+    runner_ups: tuple[tuple[str, float], ...]
+    """The next best concepts and their scores."""
+
+
+@dataclass(frozen=True, eq=False)
+class Naming:
+    """Neurons of a recording with their names; it needs neither images nor the network again.
+
+    `lwta.dissection.Dissection` adds what stands above it: scores, explanations, search and reports.
+    """
+
+    model: nn.Module | None = field(repr=False)
+    """None if the dissection was opened from a store."""
+    transform: Transform | None = field(repr=False)
+    probe: Probe = field(repr=False)
+    clip: Encoder
+    recording: Recording = field(repr=False)
+    concepts: Concepts = field(repr=False)
+    similarity: str
+    """Name of the similarity."""
+    _scores: dict[str, Tensor] = field(repr=False)
+    device: torch.device = field(default=torch.device("cpu"), repr=False)
+    """Where similarities are computed: a GPU, or the CPU."""
+
+    @property
+    def layers(self) -> list[str]:
+        """Names of the dissected layers."""
+        return list(self._scores)
+
+    @property
+    def skipped(self) -> list[Skipped]:
+        """Images that could not be read, with the reason."""
+        return self.recording.skipped
+
+    def similarities(self, layer: str) -> Tensor:
+        """(D, M) float32: similarity of every neuron with every concept, NaN for dead neurons."""
+        return self._scores[self._known(layer)]
+
+    def labels(self, layer: str, *, runner_ups: int = 4) -> list[Label]:
+        """The label of every neuron of the layer, in their order; equal scores go to the earlier concept.
+
+        Args:
+            layer: one of `layers`.
+            runner_ups: how many further concepts to name.
+
+        Raises:
+            ValueError: the layer was not dissected.
+        """
+        scores, wins = self.similarities(layer), self._wins[layer]
+        best = largest(pack(scores.nan_to_num(), torch.arange(len(self.concepts))), 1 + runner_ups)
+        labels = []
+        for neuron, row in enumerate(best):
+            values, concepts = (part.tolist() for part in unpack(row))
+            named = [(self.concepts.names[c], v) for c, v in zip(concepts, values, strict=True)]
+            if scores[neuron].isnan().any():
+                named = [(None, float("nan"))]
+            (concept, score), *others = named
+            labels.append(Label(layer, neuron, concept, score, None if wins is None else wins[neuron], tuple(others)))
+        return labels
+
+    def dead(self, layer: str) -> list[int]:
+        """Return the dead neurons: those that won on no image or, without competition, were 0 on all."""
+        return (~self.recording.active(self._known(layer))).nonzero().flatten().tolist()
+
+    def top_images(self, layer: str, neuron: int, n: int = 5) -> list[tuple[str, float]]:
+        """Key and activation of the ``n`` images that excite the neuron most, or of all on which it won if fewer.
+
+        Raises:
+            ValueError: the layer was not dissected, or has no such neuron.
+        """
+        neurons = len(self.similarities(layer))
+        if not 0 <= neuron < neurons:
+            raise ValueError(f"neuron must be 0…{neurons - 1} in layer {layer!r}, got {neuron}")
+        return self.recording.top_images(layer, n)[neuron]
+
+    def relabel(
+        self,
+        concepts: Concepts | Sequence[str] | str | Path | None = None,
+        similarity: str | Callable[[], Similarity] = "soft_wpmi",
+    ) -> Self:
+        """The same neurons by other concepts (None: the same) or another similarity, without touching the images."""
+        make_similarity = find_similarity(similarity)
+        concepts = self.concepts if concepts is None else Concepts.of(concepts)
+        scores = similarities_of(self.recording, make_similarity, concepts.encode(self.clip).to(self.device))
+        return replace(self, concepts=concepts, similarity=make_similarity().name, _scores=scores)
+
+    def to_csv(self, path: str | Path, layer: str | None = None, *, runner_ups: int = 4) -> None:
+        """Write the labels of one layer, or of all, one neuron a line.
+
+        Columns: layer, neuron, concept, score, wins, runner_up_1, runner_up_1_score, and so on. What there is not is
+        empty: a dead neuron's concept and score, wins without competition. UTF-8 with plain line feeds, scores with
+        five digits behind the point: the same labels give the same bytes.
+        """
+        header = ["layer", "neuron", "concept", "score", "wins"]
+        for place in range(1, runner_ups + 1):
+            header += [f"runner_up_{place}", f"runner_up_{place}_score"]
+        with Path(path).open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(header)
+            for name in self.layers if layer is None else [self._known(layer)]:
+                for label in self.labels(name, runner_ups=runner_ups):
+                    cells = [name, label.neuron, label.concept, _number(label.score), label.wins]
+                    for concept, score in label.runner_ups:
+                        cells += [concept, _number(score)]
+                    writer.writerow(cells + [None] * (len(header) - len(cells)))
+
+    def table(self, layer: str, rows: int | None = 20) -> str:
+        """The labels of a layer for the terminal, of the first ``rows`` neurons or of all (None)."""
+        labels = self.labels(layer, runner_ups=3)
+        shown = labels[:rows]
+        columns = [
+            Column("neuron", [str(label.neuron) for label in shown], right=True),
+            Column("concept", [label.concept or "–" for label in shown]),
+            Column("score", [_number(label.score, 3) for label in shown], right=True),
+            Column("wins", ["–" if label.wins is None else str(label.wins) for label in shown], right=True),
+            Column("runner-ups", [", ".join(concept for concept, _ in label.runner_ups) for label in shown]),
+        ]
+        if all(label.wins is None for label in shown):
+            del columns[3]
+        lines = [self._headline(layer), text_table(columns)]
+        if len(labels) > len(shown):
+            lines.append(f"… and {len(labels) - len(shown)} neurons more")
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return "\n\n".join(self.table(layer) for layer in self.layers)
+
+    def _headline(self, layer: str) -> str:
+        dead = len(self.dead(layer))
+        never = "never won" if self._wins[layer] is not None else "never active"
+        counts = [
+            f"{len(self.similarities(layer))} neurons",
+            f"{len(self.recording.keys)} images",
+            f"{len(self.concepts)} concepts",
+        ]
+        return f"{layer}: {', '.join(counts + [f'{dead} {never}'] * bool(dead))}"
+
+    def _known(self, layer: str) -> str:
+        if layer not in self._scores:
+            hint = did_you_mean(layer, self.layers) or f"; dissected: {', '.join(self.layers)}"
+            raise ValueError(f"layer must be one that was dissected, {layer!r} was not{hint}")
+        return layer
+
+    @cached_property
+    def _wins(self) -> dict[str, list[int] | None]:
+        counts = {layer: self.recording.wins(layer) for layer in self.layers}
+        return {layer: None if wins is None else wins.tolist() for layer, wins in counts.items()}
+
+
+def _number(value: float, digits: int = 5) -> str:
+    """Fixed digits; nothing for NaN."""
+    return "" if value != value else f"{value:.{digits}f}"
+
+
+def label_indices(similarities: Tensor) -> Tensor:
+    """(D,) int64: of each neuron the concept of the largest similarity, the earlier of equals; −1 without a label.
+
+    Args:
+        similarities: (D, M), NaN for neurons that never answered.
+
+    Example:
+        >>> label_indices(torch.tensor([[0.1, 0.3, 0.3], [float("nan")] * 3]))
+        tensor([ 1, -1])
+    """
+    largest = similarities.amax(1, keepdim=True)
+    return torch.where(largest.isnan()[:, 0], -1, (similarities == largest).int().argmax(1))

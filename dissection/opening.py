@@ -1,0 +1,77 @@
+"""Dissection of what is in a store, without the network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lwta.dissection.probe import Probe
+from lwta.dissection.result import Dissection
+from lwta.dissection.similarity import Similarity, find_similarity, scoring_device, similarities_of
+from lwta.dissection.store.opening import open_recording
+from lwta.dissection.words.concepts import Concepts
+from lwta.dissection.words.encoder import Encoder
+
+
+def open_store(
+    store: str | Path,
+    *,
+    concepts: Concepts | Sequence[str] | str | Path,
+    name: str | None = None,
+    clip: Encoder | str | None = None,
+    similarity: str | Callable[[], Similarity] = "soft_wpmi",
+    layers: str | Iterable[str] | None = None,
+    probe: Probe | str | Path | Iterable[Any] | None = None,
+    device: torch.device | str = "cpu",
+) -> Dissection:
+    """What `dissect` recorded, by any concepts and similarity, without the network and without touching an image.
+
+    The result does all that one of `dissect` does, except for explaining images, which takes the network.
+
+    Args:
+        store: folder that `dissect` filled.
+        concepts: as in `dissect`.
+        name: of the network in the store; None if there is only one.
+        clip: the encoder with which the store was filled; None opens it by its name.
+        similarity: as in `dissect`.
+        layers: some of the recorded layers; None for all.
+        probe: the images, if a report is to show them.
+        device: where similarities are computed, of which `cos_cubed` and the PMIs have kernels for GPUs.
+
+    Raises:
+        FileNotFoundError: there is no such store, or no network of this name in it.
+        ValueError: several networks and no ``name``, another CLIP than the store's, a layer that was not recorded, a
+            recording that is not complete, or damaged.
+
+    Example:
+        >>> from PIL import Image
+        >>> probe = [(colour, Image.new("RGB", (4, 4), colour)) for colour in ("red", "blue")]
+        >>> embeddings = Embeddings(["red", "blue"], torch.eye(2), ["a red thing", "a blue thing"], torch.eye(2))
+        >>> network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), LWTA(3, eval_mode="argmax"))
+        >>> with tempfile.TemporaryDirectory() as store:
+        ...     result = dissect(network, "2", probe, clip=embeddings, concepts=embeddings.concepts, store=store,
+        ...                      transform=torchvision.transforms.ToTensor(), progress=False)
+        ...     again = open_store(store, clip=embeddings, concepts=["a blue thing", "a red thing"])
+        ...     [(label.neuron, label.concept, label.wins) for label in again.labels("2")]
+        [(0, 'a red thing', 1), (1, None, 0), (2, 'a blue thing', 1)]
+    """
+    wanted = [layers] if isinstance(layers, str) else None if layers is None else list(layers)
+    recording, encoder = open_recording(store, name=name, clip=clip, layers=wanted)
+    concepts, make_similarity = Concepts.of(concepts), find_similarity(similarity)
+    place = scoring_device(device)
+    scores = similarities_of(recording, make_similarity, concepts.encode(encoder).to(place))
+    no_images: Iterable[Any] = iter(())
+    return Dissection(
+        model=None,
+        transform=None,
+        probe=Probe.of(no_images if probe is None else probe),
+        clip=encoder,
+        recording=recording,
+        concepts=concepts,
+        similarity=make_similarity().name,
+        _scores=scores,
+        device=place,
+    )

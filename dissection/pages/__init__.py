@@ -1,0 +1,1 @@
+"""Parts of HTML pages that the atlas and explanations share: templates, plots, pictures, files."""

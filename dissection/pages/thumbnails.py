@@ -1,0 +1,71 @@
+"""Pictures of the atlas as files: small, and named after their content."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+from tqdm import tqdm
+
+from lwta.dissection.pages.page_files import replace_file
+from lwta.dissection.probe import Probe
+
+THUMBNAIL = 128  # pixels of the longer side; images below it stay as they are
+MANY = 200
+
+
+class Picture(NamedTuple):
+    """An image file of the atlas."""
+
+    file: str
+    """Relative to the atlas."""
+    width: int
+    height: int
+
+    @property
+    def small(self) -> bool:
+        """Whether its pixels are to be seen as they are."""
+        return max(self.width, self.height) < THUMBNAIL // 2
+
+
+Save = Callable[[Image.Image, int], Picture]
+"""Puts an image, of so many pixels on its longer side at most, where a page finds it."""
+
+
+def encoded(image: Image.Image, longer_side: int) -> tuple[bytes, str, tuple[int, int]]:
+    """Content, "png" or, of an image that is large or had to be made smaller, "jpeg", and width and height."""
+    image, form = image.convert("RGB"), "png"
+    if max(image.size) > longer_side:
+        image.thumbnail((longer_side, longer_side), Image.Resampling.LANCZOS)
+        form = "jpeg"
+    elif max(image.size) > THUMBNAIL // 2:
+        form = "jpeg"
+    buffer = io.BytesIO()
+    image.save(buffer, form, quality=85)
+    return buffer.getvalue(), form, image.size
+
+
+def write_picture(image: Image.Image, longer_side: int, folder: Path) -> Picture:
+    """Write ``folder/images/CONTENT.png`` or ``.jpg``."""
+    data, form, size = encoded(image, longer_side)
+    file = f"images/{blake2b(data, digest_size=8).hexdigest()}.{form.replace('jpeg', 'jpg')}"
+    replace_file(folder / file, data)
+    return Picture(file, *size)
+
+
+def embedded_picture(image: Image.Image, longer_side: int) -> Picture:
+    """A picture that is part of the page itself."""
+    data, form, size = encoded(image, longer_side)
+    return Picture(f"data:image/{form};base64,{base64.b64encode(data).decode()}", *size)
+
+
+def write_thumbnails(probe: Probe, keys: Sequence[str], folder: Path, *, progress: bool = True) -> dict[str, Picture]:
+    """By key, thumbnails of the images that can be read again."""
+    hidden = not progress or len(keys) <= MANY
+    bar = tqdm(probe.images(keys), total=len(keys), desc="thumbnails", unit=" images", disable=hidden)
+    return {key: write_picture(image, THUMBNAIL, folder) for key, image in bar}

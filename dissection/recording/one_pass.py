@@ -1,0 +1,120 @@
+"""The pass over the probe: every batch of images once through the network and once through CLIP."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lwta.dissection.probe import Probe
+from lwta.dissection.recording.activations import Activations, Pool, average
+from lwta.dissection.recording.hooks import Tap, tapped
+from lwta.dissection.recording.loading import Skipped, Transform, batches
+from lwta.dissection.recording.precision import Precision, computing, own_type
+from lwta.dissection.words.encoder import Encoder
+from lwta.support.running import device_of, evaluating
+from lwta.support.seeds import derive, seeded
+
+
+class Encoded(NamedTuple):
+    """What the network and CLIP made of one batch of the probe."""
+
+    number: int
+    """Of the batch, from 0: images ``number·batch_size`` to ``(number + 1)·batch_size − 1`` of the probe."""
+    keys: list[str]
+    """Of the n readable images."""
+    labels: list[str | None]
+    features: Tensor
+    """(n, d) float32 CLIP embeddings, normalised; (0, 0) where no image was readable."""
+    activations: dict[str, Activations]
+    """By layer, on the n images; empty where no image was readable."""
+    skipped: list[Skipped]
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What it takes to run network and CLIP over the probe, or any part of it. Arguments as in `dissect`."""
+
+    model: nn.Module
+    layers: Sequence[str]
+    probe: Probe
+    clip: Encoder
+    transform: Transform
+    pool: Pool = "auto"
+    batch_size: int = 64
+    workers: int = 0
+    seed: int = 0
+    device: torch.device | str | None = None
+    precision: Precision = "auto"
+    draws: int = 1
+    compile: bool = False
+
+    @property
+    def place(self) -> torch.device:
+        """Where to compute."""
+        return device_of(self.model) if self.device is None else torch.device(self.device)
+
+
+def encode(work: Pass, only: Collection[int] | None = None) -> Iterator[Encoded]:
+    """Run network and CLIP over the probe, batch by batch.
+
+    Only the batches of the numbers in ``only`` are run, None means all. What a batch gives depends on its images and
+    its number, not on which others are run.
+
+    Raises:
+        ValueError: ``draws`` is below 1, or ``precision`` unknown.
+    """
+    if work.draws < 1:
+        raise ValueError(f"draws must be at least 1, got {work.draws}")
+    clip, place = work.clip, work.place
+    with evaluating(work.model, place), tapped(work.model, work.layers, work.pool) as taps:
+        clip.to(place)
+        network = Network(work, taps)
+        clip_precision = computing(work.precision, place)
+        for number, batch in batches(
+            *(work.probe, work.transform, clip.preprocess, work.batch_size, work.workers, only),
+            pin=place.type == "cuda",
+        ):
+            features, activations = torch.empty(0, 0), {}
+            if batch.inputs is not None:
+                # not around the yield: the consumer's own tensors would become inference tensors
+                with torch.inference_mode():
+                    activations = network(batch.inputs, batch.keys, number)
+                    with clip_precision:
+                        features = clip.encode_images(batch.keys, batch.clip_inputs)
+            yield Encoded(number, batch.keys, batch.labels, features, activations, batch.skipped)
+
+
+class Network:
+    """The dissected network, run for what its layers give."""
+
+    def __init__(self, work: Pass, taps: Sequence[Tap]) -> None:
+        model = work.model
+        # the hooks are compiled with the network; with fallback_random the draws are those of the network as it is
+        self._model = torch.compile(model, options={"fallback_random": True}) if work.compile else model
+        self._taps = taps
+        self._place = place = work.place
+        self._seed = work.seed
+        self._draws = work.draws
+        self._type = own_type(model)
+        self._precision = computing(work.precision, place, self._type)
+        convolves = any(isinstance(module, nn.Conv2d) for module in model.modules())
+        self._channels_last = place.type == "cuda" and convolves  # which the convolutions of tensor cores ask for
+
+    def __call__(self, inputs: Tensor, keys: Sequence[str], number: int) -> dict[str, Activations]:
+        """By layer, the activations on the images of the batch of this number, averaged over the draws."""
+        inputs = inputs.to(self._place, non_blocking=True)
+        if inputs.is_floating_point():
+            inputs = inputs.to(self._type)
+        if self._channels_last and inputs.ndim == 4:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        drawn: dict[str, list[Activations]] = {tap.name: [] for tap in self._taps}
+        for draw in range(self._draws):
+            with seeded(derive(self._seed, number, draw), self._place), self._precision:
+                self._model(inputs)
+            for tap in self._taps:
+                drawn[tap.name].append(tap.take(keys))
+        return {name: average(activations) for name, activations in drawn.items()}

@@ -1,0 +1,215 @@
+"""One pass over the probe, and what stays of it."""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from itertools import accumulate, chain
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from lwta.dissection.recording.activations import Activations, Pool
+from lwta.dissection.recording.loading import Skipped
+from lwta.dissection.recording.one_pass import Encoded, Pass, encode
+from lwta.support.ranking import NONE, largest, pack, unpack
+from lwta.support.text import repeated, some
+
+
+class Shard(NamedTuple):
+    """Some images of the probing set with what one layer and CLIP made of them."""
+
+    ranks: Tensor
+    """(n,) int64: place of each image's key among all keys of the probe in sorted order; ties are broken by it."""
+
+    features: Tensor
+    """(n, d) float32: normalised CLIP image embeddings."""
+
+    activations: Activations
+    """Of D neurons on the n images."""
+
+
+class Tally:
+    """Counts of how often the neurons of a layer won or were active, summed up shard by shard."""
+
+    def __init__(self) -> None:
+        self.wins: Tensor | None = None
+        """(D,) int64: on how many images each neuron won; None for a layer without competition."""
+        self.positions_won: Tensor | None = None
+        """(D,) float64: sum over the images of the share of positions that each won; None without competition."""
+        self.competitors: int | None = None
+        """U; None for a layer without competition."""
+        self.active = torch.zeros((), dtype=torch.bool)
+        """(D,) bool: whether each won on any image, or, without competition, was other than 0 on any."""
+
+    def update(self, activations: Activations) -> None:
+        """Take in the activations of a shard."""
+        wins, positions = activations.wins(), activations.positions_won()
+        self.active = self.active | activations.active()
+        self.competitors = activations.competitors
+        if wins is not None and positions is not None:
+            self.wins = wins if self.wins is None else self.wins + wins
+            self.positions_won = positions if self.positions_won is None else self.positions_won + positions
+
+
+class Recording(ABC):
+    """Activations of the dissected layers on every image of the probe, and the images' CLIP embeddings.
+
+    Of competitive layers only the wins are kept.
+
+    Args:
+        keys: of the N images, in the order of the pass.
+        labels: of the images, where the probe had any.
+        layers: names of the layers.
+        skipped: images that could not be read.
+        pool: as the user gave it.
+
+    Raises:
+        ValueError: a key occurs twice.
+    """
+
+    def __init__(
+        self,
+        keys: Sequence[str],
+        labels: Sequence[str | None],
+        layers: Sequence[str],
+        skipped: Sequence[Skipped],
+        pool: Pool,
+    ) -> None:
+        twice = repeated(keys)
+        if twice:
+            raise ValueError(f"probe must give every image a key of its own; {some(twice)} repeated")
+        self.keys, self.labels, self.layers, self.skipped, self.pool = keys, labels, list(layers), list(skipped), pool
+        self._tallies: dict[str, Tally] = {}
+
+    def shards(self, layer: str) -> Iterator[Shard]:
+        """Yield every image once, a portion at a time, with what one layer made of it."""
+        if layer in self._tallies:
+            yield from self.some_shards(layer, self.numbers)
+            return
+        tally = Tally()
+        for shard in self.some_shards(layer, self.numbers):
+            tally.update(shard.activations)
+            yield shard
+        self._tallies[layer] = tally  # what was read for another purpose serves this one too
+
+    @property
+    @abstractmethod
+    def numbers(self) -> range:
+        """Numbers of all shards."""
+
+    @abstractmethod
+    def some_shards(self, layer: str, numbers: Iterable[int]) -> Iterator[Shard]:
+        """Yield the shards of these numbers, in their order; a shard without a readable image is left out."""
+
+    @cached_property
+    def sorted_keys(self) -> list[str]:
+        """The keys by rank."""
+        return sorted(self.keys)
+
+    @cached_property
+    def ranks(self) -> Tensor:
+        """(N,) int64: place of each image's key among the sorted keys."""
+        rank = {key: i for i, key in enumerate(self.sorted_keys)}
+        return torch.tensor([rank[key] for key in self.keys])
+
+    def wins(self, layer: str) -> Tensor | None:
+        """(D,) int64: on how many images each neuron won; None for a layer without competition."""
+        return self._tally(layer).wins
+
+    def competitors(self, layer: str) -> int | None:
+        """U of a competition, whose block b has the neurons b·U to b·U + U − 1; None without competition."""
+        return self._tally(layer).competitors
+
+    def win_shares(self, layer: str) -> Tensor | None:
+        """(D,) float64: share of all images and positions that each neuron won; None without competition."""
+        positions = self._tally(layer).positions_won
+        return None if positions is None else positions / len(self.keys)
+
+    def block_shares(self, layer: str) -> Tensor | None:
+        """(B, U) float64: how the competitors of each block divide its wins; None without competition."""
+        shares, competitors = self.win_shares(layer), self.competitors(layer)
+        if shares is None or competitors is None:
+            return None
+        blocks = shares.view(-1, competitors)
+        return blocks / blocks.sum(1, keepdim=True)
+
+    def active(self, layer: str) -> Tensor:
+        """(D,) bool: whether each neuron won on any image, or, without competition, was other than 0 on any."""
+        return self._tally(layer).active
+
+    def top_images(self, layer: str, n: int) -> list[list[tuple[str, float]]]:
+        """For each neuron, keys and activations of the ≤ n images that excite it most; ties go to the smaller key."""
+        best = torch.empty(0)
+        for shard in self.shards(layer):
+            candidates = pack(shard.activations.dense(absent=float("-inf")), shard.ranks[:, None]).T
+            best = largest(torch.cat([best, candidates], dim=1) if len(best) else candidates, n)
+        images = []
+        for row in best:
+            values, ranks = unpack(row[row != NONE])
+            images.append([(self.sorted_keys[r], v) for r, v in zip(ranks.tolist(), values.tolist(), strict=True)])
+        return images
+
+    def _tally(self, layer: str) -> Tally:
+        if layer not in self._tallies:
+            for _ in self.shards(layer):
+                pass
+        return self._tallies[layer]
+
+
+class MemoryRecording(Recording):
+    """A recording in memory.
+
+    Args:
+        batches: of the whole probe, in order, each with a readable image at least.
+        skipped: images that could not be read.
+        pool: as the user gave it.
+    """
+
+    def __init__(self, batches: Sequence[Encoded], skipped: Sequence[Skipped], pool: Pool) -> None:
+        keys = list(chain.from_iterable(batch.keys for batch in batches))
+        labels = list(chain.from_iterable(batch.labels for batch in batches))
+        super().__init__(keys, labels, list(batches[0].activations), skipped, pool)
+        self._batches = batches
+
+    @property
+    def numbers(self) -> range:
+        """Numbers of the batches, each of which is a shard."""
+        return range(len(self._batches))
+
+    def some_shards(self, layer: str, numbers: Iterable[int]) -> Iterator[Shard]:
+        """Yield the batches of these numbers."""
+        ends = list(accumulate(len(batch.keys) for batch in self._batches))
+        for number in numbers:
+            batch = self._batches[number]
+            ranks = self.ranks[ends[number] - len(batch.keys) : ends[number]]
+            yield Shard(ranks, batch.features, batch.activations[layer])
+
+
+def record(work: Pass, *, progress: bool) -> Recording:
+    """Run network and CLIP once over the probe."""
+    probe, read = work.probe, list[Encoded]()
+    total = None if probe.keys is None else len(probe.keys)
+    with tqdm(total=total, desc="dissecting", unit=" images", disable=not progress) as bar:
+        for batch in encode(work):
+            read.append(batch)
+            bar.update(len(batch.keys) + len(batch.skipped))
+    skipped = [image for batch in read for image in batch.skipped]
+    warn_of_skipped(probe.name, sum(len(batch.keys) for batch in read), skipped)
+    return MemoryRecording([batch for batch in read if batch.keys], skipped, work.pool)
+
+
+def warn_of_skipped(name: str, readable: int, skipped: list[Skipped]) -> None:
+    """Warn, to the caller of `dissect`, of images that were skipped; raise if there were no others."""
+    why = ""
+    if skipped:
+        keys = some([image.key for image in skipped])
+        why = f": {keys} could not be read (the first: {skipped[0].problem})"
+    if not readable:
+        raise ValueError(f"probe must hold a readable image; {name} holds none{why}")
+    if skipped:
+        warnings.warn(f"{len(skipped)} of {len(skipped) + readable} images of {name} skipped{why}", stacklevel=4)

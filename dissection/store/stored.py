@@ -1,0 +1,50 @@
+"""A recording that lies in a store and is read shard by shard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from lwta.dissection.recording.activations import Pool
+from lwta.dissection.recording.recording import Recording, Shard
+from lwta.dissection.store.checked_files import DamagedFileError
+from lwta.dissection.store.contents import ImageTable, StoredActivations
+from lwta.dissection.store.folder import RESUME
+
+
+class StoredRecording(Recording):
+    """Some layers of a network in a store; keys and labels are in memory, and of the rest one shard at a time.
+
+    Args:
+        images: of the probe.
+        activations: of the network.
+        layers: names of those of its layers that are wanted.
+        pool: as the user gave it.
+    """
+
+    def __init__(self, images: ImageTable, activations: StoredActivations, layers: Sequence[str], pool: Pool) -> None:
+        super().__init__(images.keys, images.labels, layers, images.skipped, pool)
+        self._images, self._activations = images, activations
+
+    def some_shards(self, layer: str, numbers: Iterable[int]) -> Iterator[Shard]:
+        """Yield the shards of these numbers as they were stored.
+
+        Raises:
+            DamagedFileError: a file is missing, damaged, or of other images.
+        """
+        grid = self._activations.folder.grid
+        for number in numbers:
+            places = grid.images_of(number)
+            rows = self._images.rows(places)
+            activations = self._activations.read(number, layer)
+            if not self._activations.fits(number, self.keys[rows]):
+                raise DamagedFileError(
+                    f"store: shard {number} of {self._activations.folder.path} is of other images than their "
+                    f"embeddings; {RESUME}"
+                )
+            if activations is not None:
+                yield Shard(self.ranks[rows], self._images.features(places), activations)
+
+    @property
+    def numbers(self) -> range:
+        """Numbers of all shards."""
+        return range(self._activations.folder.grid.shards)

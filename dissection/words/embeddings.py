@@ -1,0 +1,132 @@
+"""CLIP embeddings that were computed before: dissection without CLIP on the machine."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from lwta.support.text import repeated, some
+
+ARRAYS = ("image_paths", "image_features", "concepts", "text_features")
+
+
+class Embeddings:
+    """Image embeddings by key and text embeddings by name; an encoder that looks up instead of computing.
+
+    Args:
+        keys: N keys of images, as the probe gives them.
+        image_features: (N, d), any floating-point type; normalised here.
+        texts: M concepts or prompts.
+        text_features: (M, d), any floating-point type; normalised here.
+
+    Raises:
+        ValueError: the shapes do not fit, values are not finite, or a key or text occurs twice.
+
+    Example:
+        >>> encoder = Embeddings(["a.png"], torch.tensor([[3.0, 4.0]]), ["cat"], torch.tensor([[1.0, 0.0]]))
+        >>> encoder.encode_images(["a.png"], None)
+        tensor([[0.6000, 0.8000]])
+    """
+
+    preprocess = None
+    """No image is looked at."""
+
+    def __init__(
+        self, keys: Sequence[str], image_features: Tensor, texts: Sequence[str], text_features: Tensor
+    ) -> None:
+        self._images = _checked("image_features", image_features, keys)
+        self._texts = _checked("text_features", text_features, texts)
+        if self._images.shape[1] != self._texts.shape[1]:
+            raise ValueError(
+                f"image_features and text_features must have as many columns, got {tuple(image_features.shape)} and "
+                f"{tuple(text_features.shape)}"
+            )
+        self._image_rows = _rows("keys", keys)
+        self._text_rows = _rows("texts", texts)
+
+    @classmethod
+    def load(cls, embeddings: str | Path | Mapping[str, Any]) -> Embeddings:
+        """Embeddings of an NPZ file, or of a mapping, with the arrays ``image_paths`` (N,), ``image_features`` (N, d),
+        ``concepts`` (M,) and ``text_features`` (M, d).
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: an array is missing.
+        """
+        if isinstance(embeddings, str | Path):
+            with np.load(embeddings, allow_pickle=False) as file:
+                return cls.load(dict(file))
+        missing = [name for name in ARRAYS if name not in embeddings]
+        if missing:
+            raise ValueError(f"embeddings must have the arrays {some(ARRAYS)}; {some(missing)} missing")
+        paths, image_features, concepts, text_features = (embeddings[name] for name in ARRAYS)
+        return cls(
+            [str(path) for path in paths],
+            torch.as_tensor(image_features),
+            [str(concept) for concept in concepts],
+            torch.as_tensor(text_features),
+        )
+
+    @property
+    def concepts(self) -> tuple[str, ...]:
+        """The texts that have an embedding."""
+        return tuple(self._text_rows)
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of the embeddings and what they belong to."""
+        digest = hashlib.blake2b(digest_size=16)
+        for rows, features in ((self._image_rows, self._images), (self._text_rows, self._texts)):
+            digest.update("\0".join(rows).encode())
+            digest.update(features.numpy().tobytes())
+        return digest.hexdigest()
+
+    def check_keys(self, keys: Sequence[str]) -> None:
+        """Raise ValueError if some of these keys have no embedding."""
+        missing = [key for key in keys if key not in self._image_rows]
+        if missing:
+            raise ValueError(
+                f"{len(missing)} of {len(keys)} keys of the probe have no image embedding: {some(missing)}; the "
+                f"embeddings' keys look like {some(list(self._image_rows), 2)}"
+            )
+
+    def to(self, device: torch.device) -> None:
+        """Nothing is computed, so nothing moves."""
+
+    def encode_images(self, keys: Sequence[str], images: Tensor | None) -> Tensor:
+        """(n, d) float32, normalised; ValueError for keys without embedding."""
+        self.check_keys(keys)
+        return self._images[[self._image_rows[key] for key in keys]]
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """(M, d) float32, normalised; ValueError for texts without embedding."""
+        missing = [text for text in texts if text not in self._text_rows]
+        if missing:
+            raise ValueError(f"{len(missing)} of {len(texts)} concepts have no text embedding: {some(missing)}")
+        return self._texts[[self._text_rows[text] for text in texts]]
+
+    def __repr__(self) -> str:
+        return f"Embeddings({len(self._images)} images, {len(self._texts)} texts, d={self._images.shape[1]})"
+
+
+def _checked(name: str, features: Tensor, owners: Sequence[str]) -> Tensor:
+    """The features normalised in float32, one row for each owner."""
+    if features.ndim != 2 or len(features) != len(owners):
+        raise ValueError(f"{name} must have shape ({len(owners)}, d), got {tuple(features.shape)}")
+    if not torch.isfinite(features).all():
+        raise ValueError(f"{name} must be finite; some of its values are not")
+    return normalize(features.float(), dim=-1)
+
+
+def _rows(name: str, owners: Sequence[str]) -> dict[str, int]:
+    twice = repeated(owners)
+    if twice:
+        raise ValueError(f"{name} must each occur once; {len(twice)} repeated: {some(twice)}")
+    return {owner: row for row, owner in enumerate(owners)}

@@ -1,0 +1,94 @@
+"""Two linear layers with competition between, in training: between the layers only winners are kept.
+
+    h = x·W₁ᵀ + b₁,   (value, index) = winners of h + g,   y = Σ_b value_b·W₂[:, unit_b] + b₂
+    backward   G = ∂y·W₂ (for every competitor, not only the winner),   ∂h = straight-through(G, h),   as in `lwta`
+
+A perceptron with GELU keeps h or its image for backward, K numbers a row. This one keeps value and index of the winners
+and computes h again from x: one product more, and a U-th of the memory.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lwta.kernels import eager
+from lwta.kernels.operations.linear_winners import linear_winners
+from lwta.kernels.operations.lwta import lwta_backward
+from lwta.kernels.operations.winners import index_dtype
+from lwta.kernels.operations.winners_linear import winners_linear
+
+
+@torch.library.custom_op("lwta::mlp", mutates_args=())
+def mlp(
+    x: Tensor,
+    weight1: Tensor,
+    bias1: Tensor | None,
+    weight2: Tensor,
+    bias2: Tensor | None,
+    competitors: int,
+    mode: str,
+    temperature: float,
+    seed: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Output, and value and index of the winners; `lwta.functional.mlp` checks and documents the arguments."""
+    value, index = linear_winners(x, weight1, bias1, competitors, mode, seed)
+    return winners_linear(value, index, weight2, bias2, competitors), value, index
+
+
+@torch.library.custom_op("lwta::mlp_backward", mutates_args=())
+def mlp_backward(
+    grad: Tensor,
+    x: Tensor,
+    weight1: Tensor,
+    bias1: Tensor | None,
+    weight2: Tensor,
+    value: Tensor,
+    index: Tensor,
+    competitors: int,
+    mode: str,
+    temperature: float,
+    seed: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients with respect to x and to weight and bias of both layers."""
+    rows, grad_rows = x.reshape(-1, x.shape[-1]), grad.reshape(-1, grad.shape[-1])
+    h = F.linear(rows, weight1, bias1)
+    grad_h = lwta_backward(grad_rows @ weight2, h, competitors, mode, temperature, 1, seed)
+    del h
+    dense = eager.competition.winners_to_dense(value, index, competitors).view(grad_h.shape)
+    grad_x = (grad_h @ weight1).view(x.shape)
+    return grad_x, grad_h.t() @ rows, grad_h.sum(0), grad_rows.t() @ dense, grad_rows.sum(0)
+
+
+@mlp.register_fake
+def _(x, weight1, bias1, weight2, bias2, competitors, mode, temperature, seed):
+    compact = (*x.shape[:-1], weight1.shape[0] // competitors)
+    y = x.new_empty((*x.shape[:-1], weight2.shape[0]))
+    return y, x.new_empty(compact), x.new_empty(compact, dtype=index_dtype(competitors))
+
+
+@mlp_backward.register_fake
+def _(grad, x, weight1, bias1, weight2, value, index, competitors, mode, temperature, seed):
+    biases = weight1.new_empty(weight1.shape[0]), weight2.new_empty(weight2.shape[0])
+    return x.new_empty(x.shape), torch.empty_like(weight1), biases[0], torch.empty_like(weight2), biases[1]
+
+
+def _setup_context(ctx, inputs, output) -> None:
+    x, weight1, bias1, weight2, bias2, ctx.competitors, ctx.mode, ctx.temperature, seed = inputs
+    _, value, index = output
+    ctx.mark_non_differentiable(value, index)
+    ctx.has_bias = bias1 is not None, bias2 is not None
+    ctx.save_for_backward(x, weight1, bias1, weight2, value, index, seed)
+
+
+def _backward(ctx, grad: Tensor, *_: Tensor | None) -> tuple[Tensor | None, ...]:
+    *saved, seed = ctx.saved_tensors
+    grad_x, grad_weight1, grad_bias1, grad_weight2, grad_bias2 = mlp_backward(
+        grad, *saved, ctx.competitors, ctx.mode, ctx.temperature, seed
+    )
+    grad_bias1, grad_bias2 = grad_bias1 if ctx.has_bias[0] else None, grad_bias2 if ctx.has_bias[1] else None
+    return grad_x, grad_weight1, grad_bias1, grad_weight2, grad_bias2, None, None, None, None
+
+
+mlp.register_autograd(_backward, setup_context=_setup_context)

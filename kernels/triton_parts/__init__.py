@@ -1,0 +1,1 @@
+"""Parts that several kernels share: layout of blocks, noise, fast mathematics, products, launches."""

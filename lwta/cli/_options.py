@@ -1,0 +1,109 @@
+"""What subcommands share: by what neurons are named, the store they are in, and the files of the names."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from lwta.cli._output import add_json, told_elsewhere, write_json
+from lwta.dissection import SIMILARITIES, ClipEncoder, Concepts, Dissection, Embeddings, open_store
+from lwta.dissection.store.opening import recorded_clip
+from lwta.dissection.words.encoder import Encoder
+from lwta.support.json_files import without_nan
+from lwta.support.processes import own_device
+
+
+def add_naming(parser: argparse.ArgumentParser, *, clip: str | None) -> None:
+    """Options; ``clip`` is the default encoder, None for the store's own."""
+    default = "%(default)s" if clip else "the store's own"
+    parser.add_argument(
+        *("--clip", "-c"),
+        default=clip,
+        metavar="NAME",
+        help=f"'tiny', MODEL/PRETRAINED of open_clip such as ViT-B-16/openai, or an NPZ of embeddings ({default})",
+    )
+    parser.add_argument(
+        "--concepts",
+        metavar="FILE",
+        help="text file, a concept a line, or 'imagenet', 'imagenet21k', 'tiny' (those of an NPZ; tiny for 'tiny')",
+    )
+    parser.add_argument(
+        "--similarity", default="soft_wpmi", metavar="NAME", help=f"{', '.join(SIMILARITIES)} (%(default)s)"
+    )
+
+
+def add_store(parser: argparse.ArgumentParser, *, as_option: bool = False) -> None:
+    """Options of what works on a recorded dissection; `open_dissection` reads them. ``as_option``: --store."""
+    told = "folder that `lwta dissect --store` filled"
+    if as_option:
+        parser.add_argument("--store", type=Path, required=True, metavar="FOLDER", help=told)
+    else:
+        parser.add_argument("store", type=Path, metavar="STORE", help=told)
+    parser.add_argument("--name", help="of the network in the store (the only one)")
+    parser.add_argument("--layers", nargs="+", metavar="LAYER", help="names (all that were recorded)")
+    parser.add_argument("--probe", type=Path, metavar="PATH", help="the images, if they are to be shown")
+    parser.add_argument("--device", help="where similarities are computed (a GPU if there is one)")
+    add_naming(parser, clip=None)
+
+
+def add_outputs(parser: argparse.ArgumentParser) -> None:
+    """Options that `write` reads."""
+    parser.add_argument("--out", type=Path, metavar="CSV", help="file for the labels, a neuron a line")
+    parser.add_argument("--report", type=Path, metavar="FOLDER", help="folder for a page with every neuron")
+    add_json(parser)
+
+
+def open_clip(name: str) -> Encoder:
+    """The encoder that ``--clip`` names."""
+    return Embeddings.load(name) if name.endswith(".npz") else ClipEncoder(name)
+
+
+def find_concepts(name: str | None, clip: Encoder) -> Concepts:
+    """What ``--concepts`` names; if it is not given, the words of the encoder, if it has any of its own.
+
+    Raises:
+        ValueError: it has none.
+    """
+    if name is not None:
+        return Concepts.of(name)
+    if isinstance(clip, Embeddings):
+        return Concepts(clip.concepts, "the embeddings")
+    if isinstance(clip, ClipEncoder) and clip.name == "tiny":
+        return Concepts.tiny()
+    raise ValueError("--concepts must be given: a text file with a concept a line, 'imagenet' or 'imagenet21k'")
+
+
+def open_dissection(arguments: argparse.Namespace) -> Dissection:
+    """The recorded dissection that the options of `add_store` name."""
+    clip = open_clip(arguments.clip or recorded_clip(arguments.store, arguments.name))
+    return open_store(
+        arguments.store,
+        concepts=find_concepts(arguments.concepts, clip),
+        name=arguments.name,
+        clip=clip,
+        similarity=arguments.similarity,
+        layers=arguments.layers,
+        probe=arguments.probe,
+        device=own_device(arguments.device),
+    )
+
+
+def write(dissection: Dissection, arguments: argparse.Namespace) -> None:
+    """The files that were asked for, or else the first neurons of each layer on the terminal."""
+    with told_elsewhere(arguments.json):
+        if arguments.out is not None:
+            arguments.out.parent.mkdir(parents=True, exist_ok=True)
+            dissection.to_csv(arguments.out)
+            print(f"Every neuron as a table: {arguments.out}")
+        if arguments.report is not None:
+            page = dissection.to_report(arguments.report)
+            print(f"Every neuron with its images: {page}  (open it in a browser)")
+    write_json(labels_of(dissection), arguments.json)
+    if arguments.out is None and arguments.report is None and arguments.json is None:
+        print(dissection)
+
+
+def labels_of(dissection: Dissection) -> dict[str, list[dict[str, Any]]]:
+    """The labels of every layer for JSON."""
+    return {layer: [without_nan(label._asdict()) for label in dissection.labels(layer)] for layer in dissection.layers}

@@ -1,0 +1,72 @@
+"""Networks as folders: the weights, and what is needed to build the network around them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from lwta.models.checkpoint import load_checkpoint
+from lwta.models.config import ModelConfig, config_of
+from lwta.models.registry import build
+from lwta.support.files import write_atomically
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+
+def save_model(model: nn.Module, folder: str | Path) -> Path:
+    """Write a network of `lwta.create_model` as ``model.safetensors`` and ``config.json``.
+
+    The temperature and evaluation mode that its competitions have now are written with it. Each file appears at once
+    or not at all.
+
+    Args:
+        model: the network, on any device.
+        folder: made if it is not there.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: the network is of another origin, or its competitions have different settings.
+
+    Example:
+        >>> import tempfile
+        >>> from lwta import create_model
+        >>> folder = tempfile.mkdtemp()
+        >>> _ = save_model(create_model("resnet20", competitors=4), folder)
+        >>> load_model(folder).lwta_config.competitors
+        4
+    """
+    from safetensors.torch import save_file
+
+    folder = Path(folder)
+    config = config_of(model)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / WEIGHTS, lambda path: save_file(tensors, path))
+    text = json.dumps(config.to_dict(), indent=1) + "\n"
+    write_atomically(folder / CONFIG, lambda path: path.write_text(text, encoding="utf-8"))
+    return folder
+
+
+def load_model(folder: str | Path, *, device: torch.device | str = "cpu") -> nn.Module:
+    """The network that `save_model` wrote, in eval mode.
+
+    Args:
+        folder: of ``model.safetensors`` and ``config.json``.
+        device: where it goes.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: the configuration is not one of this package, or the weights are of another network.
+    """
+    folder = Path(folder)
+    try:
+        settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{folder / CONFIG} is not JSON: {error}") from error
+    model = build(ModelConfig.from_dict(settings))
+    return load_checkpoint(model, folder / WEIGHTS).to(device).eval()

@@ -1,0 +1,168 @@
+"""The processes that work together, such as torchrun starts them: which this one is, and what they exchange."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Protocol, TypeVar
+
+import torch
+from torch import Tensor, distributed
+from typing_extensions import Self
+
+TIMEOUT = timedelta(hours=2)
+"""How long `cpu_group` waits for a process that neither arrives nor breaks off. A process that dies is noticed at once,
+unless all of its machine is gone."""
+
+T = TypeVar("T")
+
+
+class Mergeable(Protocol):
+    """An accumulator that can take in what another one took in."""
+
+    def merge(self, other: Self) -> None:
+        """Take in all that ``other`` took in."""
+
+
+M = TypeVar("M", bound=Mergeable)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Processes that work together, seen from one of them; alone by default.
+
+    Every method is called by all processes in the same order. A process that dies makes the others raise RuntimeError.
+    """
+
+    rank: int = 0
+    """Number of this process, 0…world_size − 1."""
+    world_size: int = 1
+    """How many processes there are."""
+    handle: Any = field(default=None, repr=False, compare=False)
+    """Group of torch.distributed; None for the default one."""
+
+    def share(self, work: Sequence[T]) -> Sequence[T]:
+        """Every ``world_size``-th item of the work, from ``rank`` on: this process's part."""
+        return work[self.rank :: self.world_size]
+
+    def wait(self) -> None:
+        """Block until every process is here."""
+        if self.world_size > 1:
+            with self._heard():
+                distributed.barrier(self.handle)
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Sum of all processes' values, in place."""
+        if self.world_size > 1:
+            with self._heard():
+                distributed.all_reduce(values, group=self.handle)
+        return values
+
+    def gather(self, value: T) -> list[T]:
+        """All processes' values, in the order of their ranks."""
+        values: list[Any] = [value] * self.world_size
+        if self.world_size > 1:
+            with self._heard():
+                distributed.all_gather_object(values, value, group=self.handle)
+        return values
+
+    def lead(self, action: Callable[[], T]) -> T:
+        """Run the action in the first process; return, or raise, in all of them what it returned or raised there."""
+        if self.world_size == 1:
+            return action()
+        box: list[Any] = [None, None]
+        if self.rank == 0:
+            try:
+                box[0] = action()
+            except Exception as error:
+                box[1] = error
+        with self._heard():
+            distributed.broadcast_object_list(box, src=0, group=self.handle)
+        if box[1] is not None:
+            raise box[1]
+        result: T = box[0]
+        return result
+
+    def merge(self, accumulator: M | None) -> M | None:
+        """Merge all processes' accumulators in the first process; the others keep their own.
+
+        Args:
+            accumulator: of this process; None if it took in nothing.
+        """
+        with self._heard():
+            if self.rank > 0:
+                distributed.send_object_list([accumulator], dst=0, group=self.handle)
+            for rank in range(1, self.world_size if self.rank == 0 else 0):  # one by one: they may be large
+                box: list[Any] = [None]
+                distributed.recv_object_list(box, src=rank, group=self.handle)
+                if accumulator is None:
+                    accumulator = box[0]
+                elif box[0] is not None:
+                    accumulator.merge(box[0])
+        return accumulator
+
+    @contextmanager
+    def _heard(self) -> Iterator[None]:
+        """Re-raise errors of the communication with the rank and advice."""
+        try:
+            yield
+        except RuntimeError as error:
+            raise RuntimeError(
+                f"process {self.rank} of {self.world_size}: another process died, or was not heard of for {TIMEOUT}; "
+                "what is stored stays, and the same command goes on from there"
+            ) from error
+
+
+def launched() -> Group:
+    """Rank and number of the processes that torchrun's environment tells of; one process alone without torchrun."""
+    return Group(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
+
+
+def own_device(device: torch.device | str | None = None) -> torch.device:
+    """Device of this process: the one asked for, by default a GPU where there is one; of several GPUs its own."""
+    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if chosen.type != "cuda" or chosen.index is not None:
+        return chosen
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % max(torch.cuda.device_count(), 1))
+
+
+@contextmanager
+def process_group(device: torch.device | None = None) -> Iterator[Group]:
+    """Context in which the processes that torchrun started are a default process group; a group of one without it.
+
+    Args:
+        device: of the tensors that are exchanged (default CPU); picks nccl for CUDA devices, gloo for the CPU.
+    """
+    if launched().world_size == 1:
+        yield Group()
+        return
+    on_gpu = device is not None and device.type == "cuda"
+    if on_gpu:
+        torch.cuda.set_device(device)
+    distributed.init_process_group("nccl" if on_gpu else "gloo")
+    try:
+        yield Group(distributed.get_rank(), distributed.get_world_size())
+    finally:
+        distributed.destroy_process_group()
+
+
+@contextmanager
+def cpu_group() -> Iterator[Group]:
+    """Context with a gloo group of all processes of the default group, for what lies on the CPU; else a group of one.
+
+    Raises:
+        RuntimeError: another process died.
+    """
+    if not (distributed.is_available() and distributed.is_initialized()):
+        yield Group()
+        return
+    group = Group(distributed.get_rank(), distributed.get_world_size())
+    with group._heard():
+        handle = distributed.new_group(backend="gloo", timeout=TIMEOUT)
+    try:
+        yield Group(group.rank, group.world_size, handle)
+    finally:  # also if this process fails: so the others learn of it
+        distributed.destroy_process_group(handle)
