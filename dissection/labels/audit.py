@@ -1,4 +1,4 @@
-"""What the labels of all layers together say: concepts shared, concepts missing, blocks of one concept."""
+"""Audit of the labels of all layers: concepts shared, concepts missing, blocks that divide a concept."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from lwta.support.tables import Column, text_table
 
 @dataclass(frozen=True)
 class SharedConcept:
-    """A concept that neurons of several layers carry."""
+    """Concept that neurons of several layers carry."""
 
     concept: str
     neurons: dict[str, list[int]]
-    """By layer, in the order of the layers."""
+    """Neurons that carry the concept by layer, in the order of the layers."""
 
 
 @dataclass(frozen=True)
 class DividedBlock:
-    """A block of which several competitors carry one concept."""
+    """Block of which several competitors carry one concept."""
 
     layer: str
     block: int
-    """Its units are block·U to block·U + U − 1."""
+    """Number of the block; its units are block·U to block·U + U − 1."""
     concept: str
     neurons: list[int]
-    """Those that carry the concept, at least two."""
+    """Competitors that carry the concept, at least two."""
     shares: list[float]
-    """How they divide the block: the share of its wins that each has, over all positions of all images."""
+    """Share of the block's wins that each of them has, over all positions of all images."""
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What stands out in the labels of a network; as text, a table.
+    """Audit of the labels of a network: what stands out in them; as text, a table.
 
     Example:
         >>> print(Audit(5, [SharedConcept("cat", {"act": [0, 1], "fc": [3]})], ["a yak"], []))
@@ -48,16 +48,16 @@ class Audit:
     """
 
     concepts: int
-    """How many there are."""
+    """Number of concepts."""
     shared: list[SharedConcept]
-    """Those in most layers first, then those of most neurons, then by name."""
+    """Shared concepts: those in most layers first, then those of most neurons, then by name."""
     missing: list[str]
     """Concepts that no neuron carries, in their order."""
     divided: list[DividedBlock]
-    """By layer and block."""
+    """Blocks of which several competitors carry one concept, by layer and block."""
 
     def table(self, rows: int | None = 20) -> str:
-        """For the terminal, with the first ``rows`` of each list or all (None)."""
+        """Return the audit as text for the terminal, with the first ``rows`` of each list or all (None)."""
         shared = f"{len(self.shared)} of {self.concepts} concepts are carried in several layers"
         missing = f"{len(self.missing)} of {self.concepts} concepts are carried by no neuron"
         divided = f"{len(self.divided)} times competitors of a block carry the same concept"
@@ -73,7 +73,7 @@ class Audit:
         return "\n\n".join(parts)
 
     def to_dict(self) -> dict[str, Any]:
-        """Numbers, texts, lists and dictionaries alone."""
+        """Return the audit as numbers, texts, lists and dictionaries alone."""
         return asdict(self)
 
     def __str__(self) -> str:
@@ -81,7 +81,7 @@ class Audit:
 
 
 def audit(dissection: Naming) -> Audit:
-    """See `lwta.dissection.Dissection.audit`."""
+    """Audit the labels of all layers; see `lwta.dissection.Dissection.audit`."""
     names = dissection.concepts.names
     labels = {layer: label_indices(dissection.similarities(layer)).tolist() for layer in dissection.layers}
     carriers: dict[int, dict[str, list[int]]] = {}

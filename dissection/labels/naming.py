@@ -26,7 +26,13 @@ from lwta.support.text import did_you_mean
 
 
 class Label(NamedTuple):
-    """Concept that one neuron stands for, with its score and the next best concepts."""
+    """Concept that one neuron stands for, with its score and the next best concepts.
+
+    Example:
+        >>> label = Label("act", 0, "cat", 1.5, 7, (("dog", 1.25),))
+        >>> label.concept, label.runner_ups[0]
+        ('cat', ('dog', 1.25))
+    """
 
     layer: str
     neuron: int
@@ -37,28 +43,28 @@ class Label(NamedTuple):
     wins: int | None
     """Number of images on which the neuron won; None in a layer without competition."""
     runner_ups: tuple[tuple[str, float], ...]
-    """The next best concepts and their scores."""
+    """Runners-up: the next best concepts and their scores."""
 
 
 @dataclass(frozen=True, eq=False)
 class Naming:
-    """Neurons of a recording with their names; it needs neither images nor the network again.
+    """Named neurons of a recording; names need neither the images nor the network again.
 
-    `lwta.dissection.Dissection` adds what stands above it: scores, explanations, search and reports.
+    `lwta.dissection.Dissection` adds scores, explanations, search and reports.
     """
 
     model: nn.Module | None = field(repr=False)
-    """None if the dissection was opened from a store."""
+    """The dissected network; None if the dissection was opened from a store."""
     transform: Transform | None = field(repr=False)
     probe: Probe = field(repr=False)
     clip: Encoder
     recording: Recording = field(repr=False)
     concepts: Concepts = field(repr=False)
     similarity: str
-    """Name of the similarity."""
+    """Name of the similarity that chose the labels."""
     _scores: dict[str, Tensor] = field(repr=False)
     device: torch.device = field(default=torch.device("cpu"), repr=False)
-    """Where similarities are computed: a GPU, or the CPU."""
+    """Device that computes similarities: a GPU, or the CPU."""
 
     @property
     def layers(self) -> list[str]:
@@ -71,15 +77,19 @@ class Naming:
         return self.recording.skipped
 
     def similarities(self, layer: str) -> Tensor:
-        """(D, M) float32: similarity of every neuron with every concept, NaN for dead neurons."""
+        """Return the similarity of every neuron with every concept, (D, M) float32; NaN for dead neurons.
+
+        Raises:
+            ValueError: the layer was not dissected.
+        """
         return self._scores[self._known(layer)]
 
     def labels(self, layer: str, *, runner_ups: int = 4) -> list[Label]:
-        """The label of every neuron of the layer, in their order; equal scores go to the earlier concept.
+        """Return the label of every neuron of a layer, in their order; of equal scores the earlier concept comes first.
 
         Args:
             layer: one of `layers`.
-            runner_ups: how many further concepts to name.
+            runner_ups: number of runners-up in each label.
 
         Raises:
             ValueError: the layer was not dissected.
@@ -97,11 +107,20 @@ class Naming:
         return labels
 
     def dead(self, layer: str) -> list[int]:
-        """Return the dead neurons: those that won on no image or, without competition, were 0 on all."""
+        """Return the dead neurons: those that won on no image or, without competition, were 0 on all.
+
+        Raises:
+            ValueError: the layer was not dissected.
+        """
         return (~self.recording.active(self._known(layer))).nonzero().flatten().tolist()
 
     def top_images(self, layer: str, neuron: int, n: int = 5) -> list[tuple[str, float]]:
-        """Key and activation of the ``n`` images that excite the neuron most, or of all on which it won if fewer.
+        """Return key and activation of the ``n`` images that excite a neuron most, or of all on which it won if fewer.
+
+        Args:
+            layer: one of `layers`.
+            neuron: number of the neuron in the layer.
+            n: how many images at most.
 
         Raises:
             ValueError: the layer was not dissected, or has no such neuron.
@@ -116,7 +135,19 @@ class Naming:
         concepts: Concepts | Sequence[str] | str | Path | None = None,
         similarity: str | Callable[[], Similarity] = "soft_wpmi",
     ) -> Self:
-        """The same neurons by other concepts (None: the same) or another similarity, without touching the images."""
+        """Name the same neurons by other concepts or another similarity, without touching the images.
+
+        Args:
+            concepts: as in `lwta.dissection.dissect`; None for those of this dissection.
+            similarity: as in `lwta.dissection.dissect`.
+
+        Returns:
+            A dissection of the same recording; this one stays as it is.
+
+        Raises:
+            ValueError: no similarity has that name, there is no concept, or one that CLIP cannot encode.
+            FileNotFoundError: there is no such file of concepts.
+        """
         make_similarity = find_similarity(similarity)
         concepts = self.concepts if concepts is None else Concepts.of(concepts)
         scores = similarities_of(self.recording, make_similarity, concepts.encode(self.clip).to(self.device))
@@ -125,9 +156,17 @@ class Naming:
     def to_csv(self, path: str | Path, layer: str | None = None, *, runner_ups: int = 4) -> None:
         """Write the labels of one layer, or of all, one neuron a line.
 
-        Columns: layer, neuron, concept, score, wins, runner_up_1, runner_up_1_score, and so on. What there is not is
-        empty: a dead neuron's concept and score, wins without competition. UTF-8 with plain line feeds, scores with
-        five digits behind the point: the same labels give the same bytes.
+        Columns: layer, neuron, concept, score, wins, runner_up_1, runner_up_1_score, and so on. Cells are empty where
+        there is no value: concept and score of a dead neuron, wins without competition. The file is UTF-8 with plain
+        line feeds, scores have five digits behind the point: the same labels give the same bytes.
+
+        Args:
+            path: path of the file.
+            layer: one of `layers`; None for all.
+            runner_ups: number of runners-up of each neuron.
+
+        Raises:
+            ValueError: the layer was not dissected.
         """
         header = ["layer", "neuron", "concept", "score", "wins"]
         for place in range(1, runner_ups + 1):
@@ -143,7 +182,11 @@ class Naming:
                     writer.writerow(cells + [None] * (len(header) - len(cells)))
 
     def table(self, layer: str, rows: int | None = 20) -> str:
-        """The labels of a layer for the terminal, of the first ``rows`` neurons or of all (None)."""
+        """Return the labels of a layer as a table for the terminal: the first ``rows`` neurons, or all (None).
+
+        Raises:
+            ValueError: the layer was not dissected.
+        """
         labels = self.labels(layer, runner_ups=3)
         shown = labels[:rows]
         columns = [
@@ -186,15 +229,15 @@ class Naming:
 
 
 def _number(value: float, digits: int = 5) -> str:
-    """Fixed digits; nothing for NaN."""
+    """Number with a fixed count of digits behind the point; an empty text for NaN."""
     return "" if value != value else f"{value:.{digits}f}"
 
 
 def label_indices(similarities: Tensor) -> Tensor:
-    """(D,) int64: of each neuron the concept of the largest similarity, the earlier of equals; −1 without a label.
+    """Index of each neuron's most similar concept, (D,) int64, the earlier of equals; −1 for a neuron without a label.
 
     Args:
-        similarities: (D, M), NaN for neurons that never answered.
+        similarities: (D, M), NaN for dead neurons.
 
     Example:
         >>> label_indices(torch.tensor([[0.1, 0.3, 0.3], [float("nan")] * 3]))

@@ -16,12 +16,18 @@ from lwta.support.text import did_you_mean, normal_spelling
 
 
 class Found(NamedTuple):
-    """Neuron found for a text."""
+    """Neuron found by a search for a text.
+
+    Example:
+        >>> found = Found("act", 3, "wolf", 0.75)  # by a search for "dog"
+        >>> f"neuron {found.neuron} of {found.layer}, labelled {found.concept}"
+        'neuron 3 of act, labelled wolf'
+    """
 
     layer: str
     neuron: int
     concept: str | None
-    """Label of the neuron; it may be another than the text, which is then not what the neuron resembles most."""
+    """Label of the neuron; it differs from the text if the neuron is more similar to another concept."""
     score: float
     """Similarity of the neuron with the text."""
 
@@ -33,7 +39,12 @@ def search(
     layers: Sequence[str] | None = None,
     similarity: str | Callable[[], Similarity] | None = None,
 ) -> list[Found]:
-    """See `lwta.dissection.Dissection.search`."""
+    """Find the neurons that are most similar to a text; arguments are those of `lwta.dissection.Dissection.search`.
+
+    Raises:
+        ValueError: ``n`` is below 1, there is no layer, one was not dissected, or the text cannot be encoded.
+        TypeError: ``layers`` is one name instead of a sequence of names.
+    """
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
     if isinstance(layers, str):
@@ -64,7 +75,7 @@ def search(
 def _similarities(
     dissection: Naming, text: str, layers: Sequence[str], similarity: str | Callable[[], Similarity]
 ) -> dict[str, Tensor]:
-    """By layer, (D,): similarity with the text, which is one concept more."""
+    """Similarity of every neuron with the text by layer, each (D,); the text is scored as one further concept."""
     make_similarity, concepts = find_similarity(similarity), dissection.concepts
     try:
         if not text.strip():

@@ -1,4 +1,4 @@
-"""How good is a dissection, and how readable a network?"""
+"""Scores: how good a dissection is, and how readable a network."""
 
 from lwta.dissection.scoring.identification import Identification
 from lwta.dissection.scoring.layer_figures import LayerScores

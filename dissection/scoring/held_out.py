@@ -1,4 +1,4 @@
-"""A part of the images of a recording."""
+"""Part of the images of a recording, chosen by key."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from lwta.dissection.recording.recording import Recording, Shard
 
 
 class Part(Recording):
-    """A recording of some of the images, as if the probe had held no others.
+    """Recording of some of the images of another, as if the probing set had held no others.
 
     Args:
-        recording: of all images; nothing of it is copied.
-        chosen: whether an image belongs to the part, by its key.
+        recording: the recording of all images; nothing of it is copied.
+        chosen: returns, for the key of an image, whether the image belongs to the part.
     """
 
     def __init__(self, recording: Recording, chosen: Callable[[str], bool]) -> None:
         kept = [chosen(key) for key in recording.sorted_keys]
         self._whole, self._kept = recording, torch.tensor(kept, dtype=torch.bool)
-        self._rank = self._kept.long().cumsum(0) - 1  # among the part's keys, by that among all
+        self._rank = self._kept.long().cumsum(0) - 1  # rank among the part's keys, by rank among all
         pairs = [
             (key, label)
             for key, label, rank in zip(recording.keys, recording.labels, recording.ranks.tolist(), strict=True)
@@ -34,11 +34,11 @@ class Part(Recording):
 
     @property
     def numbers(self) -> range:
-        """Numbers of the shards of the whole."""
+        """Numbers of the shards of the whole recording."""
         return self._whole.numbers
 
     def some_shards(self, layer: str, numbers: Iterable[int]) -> Iterator[Shard]:
-        """Yield what these shards of the whole hold of the part."""
+        """Yield the part's images of these shards of the whole recording; a shard without any is left out."""
         for shard in self._whole.some_shards(layer, numbers):
             mask = self._kept[shard.ranks]
             if mask.any():
@@ -46,7 +46,7 @@ class Part(Recording):
 
 
 def select(activations: Activations, mask: Tensor) -> Activations:
-    """The activations on some of the n images, by a mask (n,)."""
+    """Return the activations on those of the n images at which a mask (n,) is True."""
     if isinstance(activations, DenseActivations):
         return DenseActivations(activations.values[mask])
     wins = mask[activations.images()]
@@ -57,9 +57,9 @@ def select(activations: Activations, mask: Tensor) -> Activations:
 
 
 def is_held_out(key: str, share: float) -> bool:
-    """Whether an image belongs to the held-out share of all images, by a hash of its key.
+    """Return whether an image belongs to the held-out share of all images, by a hash of its key.
 
-    The same key always gives the same answer, whatever else is in the probe; a larger share holds out a superset.
+    The result for a key is the same whatever else is in the probing set; a larger share holds out a superset.
 
     Example:
         >>> sum(is_held_out(f"{i}.png", 0.3) for i in range(1000))

@@ -1,4 +1,4 @@
-"""Are output neurons named as what they are known to stand for?"""
+"""Identification: are output neurons named as the classes that they are known to stand for?"""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ MPNET = "sentence-transformers/all-mpnet-base-v2"
 
 
 class Identification(NamedTuple):
-    """Of the D output neurons of a network, whose names are known."""
+    """How many output neurons of a network are named as the classes that they are known to stand for."""
 
     layer: str
     neurons: int
-    """D."""
+    """Number of output neurons, D."""
     nameable: int
-    """Neurons whose true name is among the concepts; the others cannot be identified."""
+    """Number of neurons whose true name is among the concepts; the others cannot be identified."""
     top1: float
-    """Share of all neurons whose label is their true name, but for case, underscores, hyphens and blanks."""
+    """Share of all neurons whose label is their true name, apart from case, underscores, hyphens and blanks."""
     top5: float
     """Share of all neurons with the true name among the label and the four runners-up."""
     pairs: int
-    """Neurons with a label, of which CLIP has embeddings of label and true name: what ``clip_cosine`` is a mean of."""
+    """Number of neurons that ``clip_cosine`` is a mean over: those of which CLIP can embed both label and true name."""
     clip_cosine: float
     """Mean cosine of the text embeddings of a neuron's label and its true name, by the CLIP of the dissection."""
     mpnet_cosine: float
-    """The same by all-mpnet-base-v2, over all neurons with a label; NaN where sentence-transformers or its weights are
-    not there."""
+    """Mean cosine by all-mpnet-base-v2 over all neurons with a label; NaN if sentence-transformers or its weights are
+    missing."""
 
 
 def identify(dissection: Naming, layer: str, class_names: Sequence[str]) -> Identification:
@@ -46,9 +46,9 @@ def identify(dissection: Naming, layer: str, class_names: Sequence[str]) -> Iden
     4.1) defines them.
 
     Args:
-        dissection: with ``layer`` among its layers.
-        layer: the output.
-        class_names: of its neurons, in their order.
+        dissection: named neurons, those of ``layer`` among them.
+        layer: name of the output layer.
+        class_names: true names of its neurons, in their order.
 
     Raises:
         ValueError: the layer was not dissected, or has another number of neurons than there are names.
@@ -80,7 +80,7 @@ def identify(dissection: Naming, layer: str, class_names: Sequence[str]) -> Iden
 
 
 def _clip_cosine(clip: Encoder, templates: Sequence[str], pairs: Sequence[tuple[str, str]]) -> tuple[float, int]:
-    """Mean cosine, and of how many pairs."""
+    """Mean cosine of the CLIP embeddings of paired texts, and the number of pairs that it is over."""
     texts = list(dict.fromkeys(text for pair in pairs for text in pair))
     if not texts:
         return math.nan, 0
@@ -90,7 +90,7 @@ def _clip_cosine(clip: Encoder, templates: Sequence[str], pairs: Sequence[tuple[
 
     try:
         embeddings = dict(zip(texts, encode(texts), strict=True))
-    except ValueError:  # of some there is none
+    except ValueError:  # some texts have no embedding
         embeddings = {text: row for text in texts if (row := _or_none(encode, text)) is not None}
     cosines = [float(embeddings[a] @ embeddings[b]) for a, b in pairs if a in embeddings and b in embeddings]
     return (sum(cosines) / len(cosines) if cosines else math.nan), len(cosines)

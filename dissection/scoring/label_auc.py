@@ -1,4 +1,4 @@
-"""Does a neuron's concept say which images excite it? A check of labels that needs no ground truth."""
+"""AUC of labels: does a neuron's concept predict which images excite it? A check without ground truth."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from lwta.dissection.recording.activations import DenseActivations
 from lwta.dissection.recording.recording import Recording, Shard
 from lwta.support.ranking import NONE, largest, pack, unpack
 
-SHARE = 0.05  # of the images: those that excite a neuron most
-MOST = 500  # images, however large the probe
+SHARE = 0.05  # share of the images that count as those that excite a neuron most
+MOST = 500  # at most so many images, however large the probing set
 NORMAL = 1.959964  # 97.5 % of a normal distribution lie below
 
 
 class Interval(NamedTuple):
-    """A mean over neurons and its 95 % confidence interval."""
+    """Mean over neurons and its 95 % confidence interval."""
 
     mean: float
     low: float
-    """NaN, as `high`, with fewer than two neurons."""
+    """Lower end; NaN, as `high`, with fewer than two neurons."""
     high: float
 
 
 def concept_aucs(recording: Recording, layer: str, concepts: Tensor) -> Tensor:
-    """Of each neuron, how well its concept tells the images that excite it most from the others.
+    """Area under the ROC curve of each neuron's concept: how well it separates the images that excite the neuron most.
 
-    The area under the ROC curve: the probability that CLIP finds the concept more similar to one of the images that
+    It is the probability that CLIP finds the concept more similar to one of the images that
     excite the neuron most than to one of the others; equal similarities count a half. By chance it is 0.5.
     The images that excite a neuron most are 5 % of all, at most 500, in the order of its activation, ties going to the
     smaller key; but only images on which it was active count: it won at some position or, without competition,
@@ -39,13 +39,13 @@ def concept_aucs(recording: Recording, layer: str, concepts: Tensor) -> Tensor:
     Three passes over the recording; what is kept is of the size of neurons by 500.
 
     Args:
-        recording: of images by which the neurons were not labelled.
-        layer: one of its layers.
-        concepts: (D, d), what an image's embedding is multiplied with to say how much it resembles the concept of each
-            neuron: see `contrasts`; NaN for neurons without one.
+        recording: recording of images by which the neurons were not labelled.
+        layer: name of one of its layers.
+        concepts: (D, d) directions, one for the concept of each neuron: an image's similarity to the concept is the
+            product of its embedding and the direction; see `contrasts`. NaN for neurons without a concept.
 
     Returns:
-        (D,) float64; NaN for a neuron without a concept, or which is dead.
+        Areas, (D,) float64; NaN for a neuron without a concept, or which is dead.
     """
     images = len(recording.keys)
     best = _most_exciting(recording, layer, min(MOST, math.ceil(SHARE * images)))
@@ -57,21 +57,21 @@ def concept_aucs(recording: Recording, layer: str, concepts: Tensor) -> Tensor:
         here = place[best].masked_fill(~positive, -1)
         found = _similarities(shard, concepts).gather(1, here.clamp(min=0))
         scores = torch.where(here >= 0, found, scores)
-    scores = scores.sort(1).values.contiguous()  # what stands for no image comes last, above all others
+    scores = scores.sort(1).values.contiguous()  # places without an image hold infinity and come last
     count = positive.sum(1)
     below_or_equal = torch.zeros(len(best), dtype=torch.float64)
     for shard in recording.shards(layer):
         similarities = _similarities(shard, concepts).contiguous()
-        for right in (False, True):  # the mean of both counts those that are equal by a half
+        for right in (False, True):  # the mean of both counts equal similarities 1/2
             smaller = torch.searchsorted(scores, similarities, right=right)
             below_or_equal += (count[:, None] - smaller).sum(1) / 2
     pairs = count * (images - count)
-    aucs = (below_or_equal - count.square() / 2) / pairs  # images among the positive ones were counted half in half
+    aucs = (below_or_equal - count.square() / 2) / pairs  # less the positive-positive pairs, each counted 1/2
     return aucs.masked_fill((pairs == 0) | concepts.isnan().any(1), float("nan"))
 
 
 def _most_exciting(recording: Recording, layer: str, n: int) -> Tensor:
-    """(D, n) int64: ranks of the images that excite each neuron most, −1 where it was active on fewer."""
+    """Ranks of the images that excite each neuron most, (D, n) int64; −1 where it was active on fewer than n."""
     best = torch.empty(0)
     for shard in recording.shards(layer):
         values = shard.activations.dense(absent=float("-inf"))
@@ -83,14 +83,15 @@ def _most_exciting(recording: Recording, layer: str, n: int) -> Tensor:
 
 
 def contrasts(labels: Tensor, texts: Tensor) -> Tensor:
-    """(D, d): the text embedding of each neuron's concept, less the mean of all concepts; NaN for neurons without one.
+    """Text embedding of each neuron's concept less the mean of all concepts, (D, d); NaN for neurons without a concept.
 
-    Multiplied with an image, that is how much more similar the image is to this concept than to all on average. By the
-    cosine alone some images are similar to any text, and any text would seem to predict the neurons they excite: on
-    photographs, concepts of other neurons reach an area of 0.56. Of a single concept nothing remains: the area is 0.5.
+    Its product with an image's embedding is how much more similar the image is to this concept than to all on average.
+    By the cosine alone some images are similar to any text, and any text would seem to predict the neurons they excite:
+    on photographs, concepts of other neurons reach an area of 0.56. If there is only one concept, nothing remains of
+    it: the area is 0.5.
 
     Args:
-        labels: (D,) int64, −1 for no concept.
+        labels: (D,) int64, index of each neuron's concept; −1 for none.
         texts: (M, d) normalised text embeddings of all concepts.
 
     Example:
@@ -102,20 +103,20 @@ def contrasts(labels: Tensor, texts: Tensor) -> Tensor:
 
 
 def _similarities(shard: Shard, concepts: Tensor) -> Tensor:
-    """(D, n) float32 of every neuron's concept with every image, the same whatever the images of the shard; 0 for NaN.
+    """Similarity of every neuron's concept with every image, (D, n) float32; 0 for neurons without a concept.
 
-    In float64 first, so that the order of summation is rounded away.
+    They do not depend on the other images of the shard: rounding from float64 removes the order of summation.
     """
     return (concepts.nan_to_num().double() @ shard.features.double().T).float()
 
 
 def confidence(values: Tensor) -> Interval:
-    """Mean over neurons and its 95 % interval by the normal approximation; NaN values are left out.
+    """Return the mean over neurons and its 95 % interval by the normal approximation; NaN values are left out.
 
-    The interval is of the neurons: they are taken as independent, though they saw the same images.
+    Neurons are taken as independent, though they saw the same images.
 
     Args:
-        values: (D,).
+        values: (D,), one for each neuron.
 
     Example:
         >>> ", ".join(f"{value:.3f}" for value in confidence(torch.tensor([0.5, 0.7, float("nan")])))

@@ -1,4 +1,4 @@
-"""Figures of a layer: how much of it is used, how readable its neurons are, how true their labels."""
+"""Figures of a layer: how much of it is used, how readable its neurons are, how true their labels are."""
 
 from __future__ import annotations
 
@@ -14,42 +14,43 @@ from lwta.winner_usage import entropy_of
 
 
 class LayerScores(NamedTuple):
-    """Of one layer; NaN for what is not defined."""
+    """Scores of one layer; NaN for what is not defined."""
 
     layer: str
     neurons: int
-    """D."""
+    """Number of neurons, D."""
     competitors: int | None
-    """U; None without competition."""
+    """Competitors in a block, U; None without competition."""
     dead: int
-    """Neurons that won on no image or, without competition, gave 0 on all."""
+    """Number of dead neurons: those that won on no image or, without competition, were 0 on all."""
     active_per_image: float
     """Share of the neurons that are active on an image, mean over the images: that win at some position or, without
     competition, whose pooled output is other than 0. At a single position it is 1/U."""
     winner_entropy: float
-    """How evenly the wins of a block are shared: see `winner_entropy`."""
+    """How evenly the competitors of a block win, from 0 to 1: see `winner_entropy`."""
     labelled: float
     """Share of the neurons that have a label."""
     distinct_concepts: int
-    """Different concepts among the labels."""
+    """Number of different concepts among the labels."""
     redundancy: float
     """Share of the labelled neurons whose concept another neuron of the layer carries as well; 0 if all differ."""
     monosemanticity: float
-    """Mean over the neurons for which it is defined: see `lwta.dissection.scoring.neuron_figures.monosemanticity`."""
+    """Mean monosemanticity of the neurons for which it is defined: see
+    `lwta.dissection.scoring.neuron_figures.monosemanticity`."""
     auc: float
-    """Mean over the neurons of how well their concepts predict on held-out images what excites them; 0.5 by chance.
-    See `lwta.dissection.scoring.label_auc.concept_aucs`."""
+    """Area under the ROC curve, mean over the neurons: how well concepts predict which held-out images excite them; 0.5 by
+    chance. See `lwta.dissection.scoring.label_auc.concept_aucs`."""
     auc_low: float
-    """Lower end of its 95 % confidence interval over the neurons, by the normal approximation."""
+    """Lower end of the 95 % confidence interval of ``auc`` over the neurons, by the normal approximation."""
     auc_high: float
-    """Upper end."""
+    """Upper end of the same interval."""
 
 
 def winner_entropy(recording: Recording, layer: str) -> float:
-    """How evenly competitors win: −Σ_u p_u·log p_u / log U with the shares p of a block's wins, mean over the blocks.
+    """Evenness of the wins in a block: −Σ_u p_u·log p_u / log U with the competitors' shares p, mean over the blocks.
 
-    Wins are those of all positions of all images. 1: all U win alike; 0: one wins always. NaN without competition and
-    for U = 1, where nothing is open.
+    Wins are those of all positions of all images. It is 1 if all U competitors win equally often, 0 if one always wins,
+    NaN without competition and for U = 1.
 
     Example:
         >>> from lwta.dissection.recording.activations import pool_winners
@@ -65,7 +66,7 @@ def winner_entropy(recording: Recording, layer: str) -> float:
 
 
 def block_entropies(recording: Recording, layer: str) -> Tensor:
-    """(B,) float64 in 0…1: what `winner_entropy` is the mean of; none without competition and for U = 1."""
+    """Evenness of the wins in each block, (B,) float64 in 0…1; empty without competition and for U = 1."""
     p = recording.block_shares(layer)
     if p is None or p.shape[1] == 1:
         return torch.empty(0, dtype=torch.float64)
@@ -73,7 +74,7 @@ def block_entropies(recording: Recording, layer: str) -> Tensor:
 
 
 def active_per_image(recording: Recording, layer: str) -> float:
-    """Share of the neurons that are active on an image, mean over the images; see `LayerScores`."""
+    """Share of the neurons that are active on an image, mean over the images: see `LayerScores`."""
     active = 0
     for shard in recording.shards(layer):
         found = shard.activations
@@ -82,10 +83,10 @@ def active_per_image(recording: Recording, layer: str) -> float:
 
 
 def redundancy(labels: Tensor) -> float:
-    """Share of the labelled neurons whose concept another one carries too; NaN if none is labelled.
+    """Share of the labelled neurons whose concept another neuron carries too; NaN if none is labelled.
 
     Args:
-        labels: (D,) int64, concept of each neuron, −1 for none.
+        labels: (D,) int64, index of each neuron's concept; −1 for none.
 
     Example:
         >>> redundancy(torch.tensor([4, 7, 4, 2, -1]))

@@ -1,4 +1,4 @@
-"""What is known of every neuron besides its label."""
+"""Figures of every neuron besides its label: monosemanticity, and the classes of its images."""
 
 from __future__ import annotations
 
@@ -11,32 +11,36 @@ from torch import Tensor
 from lwta.dissection.recording.activations import WinnerActivations
 from lwta.dissection.recording.recording import Recording
 
-MOST_FREQUENT = 3  # labels of images that are told of a neuron
-TOP_IMAGES = 100  # whose labels are counted where nobody wins
+MOST_FREQUENT = 3  # classes that are listed for a neuron
+TOP_IMAGES = 100  # images of a neuron whose classes are counted where there is no competition
 
 
 class NeuronScores(NamedTuple):
-    """Of the D neurons of a layer."""
+    """Figures of the D neurons of a layer."""
 
     monosemanticity: Tensor
-    """(D,) float64; NaN for a neuron whose activation is the same on all images, or other than 0 on fewer than two."""
+    """Monosemanticity, (D,) float64; NaN for a neuron whose activation is the same on all images, or differs from its
+    least on fewer than two."""
     classes: list[list[tuple[str, float]]]
-    """Of each neuron the most frequent labels among the images it won or, without competition, among those that excite
-    it most, and their shares; nothing where the probe has no labels."""
+    """For each neuron, the most frequent classes of the images it won or, without competition, of those that excite it
+    most, and their shares; empty if the probing set has no classes."""
 
 
 def neuron_scores(recording: Recording, layer: str) -> NeuronScores:
-    """Monosemanticity, and the labels of the images, of every neuron of a layer."""
+    """Return the monosemanticity of every neuron of a layer, and the classes of its images."""
     return NeuronScores(monosemanticity(recording, layer), frequent_classes(recording, layer))
 
 
 def monosemanticity(recording: Recording, layer: str) -> Tensor:
-    """(D,) float64: how similar the images are that excite a neuron (Pach et al., arXiv 2504.02821, eq. 5).
+    """Monosemanticity: how similar the images are that excite a neuron (Pach et al., arXiv 2504.02821, eq. 5).
 
-    The mean cosine of the CLIP embeddings e of two different images, weighted by the product of their activations a,
-    which are brought to 0…1 by the neuron's least and largest: Σ_{n≠m} a_n·a_m·⟨e_n, e_m⟩ / Σ_{n≠m} a_n·a_m. Images on
+    It is the mean cosine of the CLIP embeddings e of two different images, weighted by the product of the neuron's
+    activations a, which its least and largest bring to 0…1: Σ_{n≠m} a_n·a_m·⟨e_n, e_m⟩ / Σ_{n≠m} a_n·a_m. Images on
     which a neuron lost count with its output there, 0. The double sum is ‖Σ a·e‖² less Σ a²‖e‖², so one pass over the
     recording is enough, and matrices of images by images never exist.
+
+    Returns:
+        (D,) float64; NaN where it is not defined: see `NeuronScores`.
     """
     sums = _Sums()
     for shard in recording.shards(layer):
@@ -45,38 +49,52 @@ def monosemanticity(recording: Recording, layer: str) -> Tensor:
 
 
 class _Sums:
-    """Over images: of the activations v and their squares, of v·e, v²·‖e‖² and v·‖e‖², and of e and ‖e‖²."""
+    """Sums over images of activations v (D,), embeddings e (d,), their squared norms ‖e‖², and products of these."""
 
     def __init__(self) -> None:
-        self._v = self._squares = self._ve = self._v2n = self._vn = self._e = self._n = torch.zeros(()).double()
-        self._low, self._high = torch.tensor(float("inf")).double(), torch.tensor(float("-inf")).double()
-        self._images = 0
+        zero = torch.zeros((), dtype=torch.float64)
+        self._count = 0
+        self._v = zero  # (D,): Σ v
+        self._v_squared = zero  # (D,): Σ v²
+        self._v_e = zero  # (D, d): Σ v·e
+        self._v_norm = zero  # (D,): Σ v·‖e‖²
+        self._v_squared_norm = zero  # (D,): Σ v²·‖e‖²
+        self._e = zero  # (d,): Σ e
+        self._norm = zero  # (): Σ ‖e‖²
+        self._low, self._high = zero + float("inf"), zero - float("inf")  # (D,): least and largest v
 
     def add(self, v: Tensor, e: Tensor) -> None:
-        """Take in (n, D) activations and (n, d) embeddings."""
-        norms = e.square().sum(1)
-        self._images += len(v)
-        self._v, self._squares = self._v + v.sum(0), self._squares + v.square().sum(0)
-        self._ve, self._v2n = self._ve + v.T @ e, self._v2n + v.square().T @ norms
-        self._vn, self._e, self._n = self._vn + v.T @ norms, self._e + e.sum(0), self._n + norms.sum()
+        """Add the activations (n, D) and embeddings (n, d) of n images."""
+        v_squared, norms = v.square(), e.square().sum(1)
+        self._count += len(v)
+        self._v = self._v + v.sum(0)
+        self._v_squared = self._v_squared + v_squared.sum(0)
+        self._v_e = self._v_e + v.T @ e
+        self._v_norm = self._v_norm + v.T @ norms
+        self._v_squared_norm = self._v_squared_norm + v_squared.T @ norms
+        self._e = self._e + e.sum(0)
+        self._norm = self._norm + norms.sum()
         self._low, self._high = torch.minimum(self._low, v.amin(0)), torch.maximum(self._high, v.amax(0))
 
     def weighted_cosine(self) -> Tensor:
-        """(D,), of the weights a = (v − low) / (high − low)."""
+        """Mean cosine of two different images, (D,), weighted by the product of their a = (v − low) / (high − low).
+
+        The factor 1 / (high − low) cancels, so the sums below are of a = v − low.
+        """
         low, width = self._low, self._high - self._low
-        weights = self._v - self._images * low
-        own_weights = self._squares - 2 * low * self._v + self._images * low.square()
-        mean = self._ve - low[:, None] * self._e
-        own = self._v2n - 2 * low * self._vn + low.square() * self._n
+        weights = self._v - self._count * low  # Σ a
+        own_weights = self._v_squared - 2 * low * self._v + self._count * low.square()  # Σ a²
+        weighted = self._v_e - low[:, None] * self._e  # Σ a·e
+        own = self._v_squared_norm - 2 * low * self._v_norm + low.square() * self._norm  # Σ a²·‖e‖²
         pairs = weights.square() - own_weights
-        scores = (mean.square().sum(1) - own) / pairs
+        scores = (weighted.square().sum(1) - own) / pairs
         return scores.masked_fill((width == 0) | (pairs <= 1e-12 * weights.square()), float("nan"))
 
 
 def frequent_classes(recording: Recording, layer: str) -> list[list[tuple[str, float]]]:
-    """Of each neuron, the most frequent labels of the images it won, and their shares; ties by name.
+    """Most frequent classes of the images that each neuron won, and their shares; equally frequent ones by name.
 
-    Without competition, of the images that excite it most.
+    In a layer without competition the images that excite the neuron most are counted.
     """
     neurons = len(recording.active(layer))
     names = sorted({label for label in recording.labels if label is not None})
@@ -94,7 +112,7 @@ def frequent_classes(recording: Recording, layer: str) -> list[list[tuple[str, f
 
 
 def _wins(recording: Recording, layer: str) -> Iterator[tuple[Tensor, Tensor]]:
-    """Neuron and image, by its rank, of every win; of ordinary layers, of the images that excite a neuron most."""
+    """Yield neurons and image ranks of all wins or, without competition, of the images that excite each neuron most."""
     if recording.competitors(layer) is None:
         rank = {key: i for i, key in enumerate(recording.sorted_keys)}
         for neuron, images in enumerate(recording.top_images(layer, TOP_IMAGES)):

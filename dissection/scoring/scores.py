@@ -1,4 +1,4 @@
-"""All scores of a dissection, and several networks side by side."""
+"""Scores of a dissection, and tables of several networks side by side."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ class Scores:
 
     layers: list[LayerScores]
     identification: Identification | None
-    """Of the output neurons; None where their names are not known."""
+    """Identification of the output neurons; None where their names are not known."""
     images: int
-    """Of the probe."""
+    """Number of images in the probing set."""
     held_out: int
-    """Images on which labels were checked, and which had no part in the labels checked; 0: nothing was checked."""
+    """Number of images on which labels were checked, and which had no part in those labels; 0 if none was checked."""
     similarity: str
-    """By its name, the similarity of the labels."""
+    """Name of the similarity that chose the labels."""
 
     def table(self) -> str:
-        """For the terminal."""
+        """Return the scores as a table for the terminal."""
         return compare({"": self})
 
     def to_dict(self) -> dict[str, Any]:
-        """Numbers, texts, lists and dictionaries alone; None for NaN."""
+        """Return the scores as numbers, texts, lists and dictionaries alone; None for NaN."""
         return {
             "images": self.images,
             "held_out": self.held_out,
@@ -60,7 +60,7 @@ class Scores:
         }
 
     def to_json(self, path: str | Path) -> None:
-        """Write `to_dict` as UTF-8."""
+        """Write `to_dict` to a JSON file in UTF-8."""
         write_json(self.to_dict(), path)
 
     def __str__(self) -> str:
@@ -74,7 +74,11 @@ def score(
     held_out: float = 0.3,
     similarity: str | Callable[[], Similarity] | None = None,
 ) -> Scores:
-    """See `lwta.dissection.Dissection.scores`."""
+    """Score a dissection; arguments and errors are those of `lwta.dissection.Dissection.scores`.
+
+    Raises:
+        ValueError: ``held_out`` is out of range, ``output_layer`` does not fit, or the similarity must be given.
+    """
     if not 0 <= held_out < 1:
         raise ValueError(f"held_out must be a share of the images, 0 or more and less than 1, got {held_out}")
     class_names = class_names_of(dissection.model) if class_names is None else class_names
@@ -111,7 +115,7 @@ def _layer(dissection: Naming, layer: str, auc: Interval) -> LayerScores:
 def _check(
     dissection: Naming, held_out: float, similarity: str | Callable[[], Similarity]
 ) -> tuple[dict[str, Interval], int]:
-    """By layer, how well labels of one part of the images do on the other, and of how many images that is."""
+    """AUC by layer on one part of the images of labels from the other part, and the number of images in the first."""
     recording, concepts = dissection.recording, dissection.concepts.encode(dissection.clip).to(dissection.device)
     labelling = Part(recording, lambda key: not is_held_out(key, held_out))
     checking = Part(recording, lambda key: is_held_out(key, held_out))
@@ -125,7 +129,7 @@ def _check(
 
 
 def _output_layer(dissection: Naming, names: Sequence[str] | None, layer: str | None) -> str | None:
-    """The one asked for, or the last layer without competition that has a neuron for each name."""
+    """Output layer: the one asked for, or the last without competition that has a neuron for each name."""
     if layer is not None:
         if names is None:
             raise ValueError(f"class_names must be given with output_layer={layer!r}: the network says nothing of them")
@@ -140,13 +144,13 @@ def _output_layer(dissection: Naming, names: Sequence[str] | None, layer: str | 
 
 
 def compare(scores: Mapping[str, Scores]) -> str:
-    """Scores of several networks in one table: the same layers one below the other, then the output neurons.
+    """Put the scores of several networks into one table: the same layers one below the other, then the output neurons.
 
     Args:
-        scores: by the names of the networks.
+        scores: scores by the names of the networks.
 
     Raises:
-        ValueError: there are none.
+        ValueError: ``scores`` is empty.
     """
     if not scores:
         raise ValueError("scores must hold the scores of at least one network, got none")

@@ -1,4 +1,4 @@
-"""How similar a neuron's activations are to a concept, over the images of the probe."""
+"""Similarities of neurons with concepts: how alike activations and a concept are over the probing set."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SIMILARITIES: dict[str, Callable[[], Similarity]] = {
     SoftWPMI.name: SoftWPMI,
     WPMI.name: WPMI,
 }
-"""By the names that `dissect` and `Dissection.relabel` take."""
+"""Similarities by name, as `dissect` and `Dissection.relabel` take them."""
 
 __all__ = [
     "JSD",
@@ -41,14 +41,14 @@ __all__ = [
 
 
 def find_similarity(similarity: str | Callable[[], Similarity]) -> Callable[[], Similarity]:
-    """What makes a fresh accumulator of the similarity.
+    """Find a similarity; return a callable that makes a fresh accumulator of it.
 
     Args:
-        similarity: a name among `SIMILARITIES`, for the published parameters, or any callable that makes one, such as
-            ``partial(SoftWPMI, top_k=50)``.
+        similarity: a name among `SIMILARITIES`, for the published parameters; or any callable that makes an
+            accumulator, such as ``partial(SoftWPMI, top_k=50)``, which is returned as it is.
 
     Raises:
-        ValueError: there is no similarity of that name.
+        ValueError: no similarity has that name.
 
     Example:
         >>> find_similarity("cos")() # doctest: +ELLIPSIS
@@ -62,6 +62,9 @@ def find_similarity(similarity: str | Callable[[], Similarity]) -> Callable[[], 
 
 
 def scoring_device(device: torch.device | str) -> torch.device:
-    """Where similarities are computed if networks are on this device: GPUs of CUDA or ROCm have kernels for some."""
+    """Return the device that computes similarities for networks on ``device``: that one if it is a GPU, else the CPU.
+
+    GPUs of CUDA and ROCm have kernels for `CosCubed`, `SoftWPMI` and `WPMI`.
+    """
     device = torch.device(device)
     return device if device.type == "cuda" else torch.device("cpu")

@@ -1,4 +1,4 @@
-"""What every similarity is: an accumulator over shards of images."""
+"""Protocol of the similarities: accumulators over shards of images."""
 
 from __future__ import annotations
 
@@ -11,31 +11,34 @@ from lwta.dissection.recording.recording import Shard
 
 
 class Similarity(Protocol):
-    """Similarity of every neuron with every concept over the probe, summed up shard by shard.
+    """Accumulator of the similarity of every neuron with every concept over the probing set, shard by shard.
 
-    The scores do not depend, not by a bit, on how the images are cut into shards, in which order the shards come, or
-    which of them were merged first. Matrices of images by neurons or images by concepts are never formed.
+    The scores are the same, bit for bit, however the images are cut into shards, in whatever order the shards come,
+    and whichever of them are merged first. Matrices of images by neurons or images by concepts are never formed.
     """
 
     @property
     def name(self) -> str:
-        """By which users ask for it."""
+        """Name by which users ask for the similarity."""
         ...
 
     def update(self, shard: Shard) -> None:
-        """Take in a shard. Every image of the probe comes once."""
+        """Add a shard; every image of the probing set must be added once."""
 
     def merge(self, other: Self) -> None:
-        """Take in all that ``other`` took in."""
+        """Add everything that was added to ``other``."""
 
     def finalize(self, text_features: Tensor) -> Tensor:
-        """Scores against M concepts; shards may follow, and other concepts.
+        """Return the scores against M concepts; later, shards may be added and other concepts scored.
 
         Args:
             text_features: (M, d) float32 normalised CLIP text embeddings. If they are on a GPU, similarities that have
                 kernels are computed there; the scores are then those of the CPU up to rounding.
 
         Returns:
-            (D, M) float32 on the CPU, higher is more similar; NaN for a dead neuron, which has no label.
+            Scores, (D, M) float32 on the CPU, higher is more similar; NaN for a dead neuron, which has no label.
+
+        Raises:
+            ValueError: no shard was added.
         """
         ...

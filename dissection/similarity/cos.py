@@ -1,4 +1,4 @@
-"""Cosine between activations and similarities to a concept, without ever forming the latter."""
+"""Cosine between a neuron's activations and the images' similarities to a concept, which are never formed."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ TILE = 1024  # concepts at a time
 
 
 class Cos:
-    """score[i, m] = ⟨A_i, P_m⟩ / (‖A_i‖·‖P_m‖), the columns not centred, with P = I·Tᵀ.
+    """Cosine similarity: score[i, m] = ⟨A_i, P_m⟩ / (‖A_i‖·‖P_m‖), the columns not centred, with P = I·Tᵀ.
 
+    A (N, D) are the activations, I (N, d) and T (M, d) the CLIP embeddings of images and concepts.
     By associativity AᵀP = (AᵀI)Tᵀ and ‖P_m‖² = T_m(IᵀI)T_mᵀ, so some D·d + d² numbers are kept, whatever the number of
     images and of concepts. This is the ``cos_similarity`` of CLIP-Dissect (Oikarinen & Weng, ICLR 2023), which DISCOVER
     uses.
@@ -37,22 +38,26 @@ class Cos:
         self._gram = ExactGram()  # IᵀI, (d, d)
 
     def update(self, shard: Shard) -> None:
-        """Take in a shard."""
+        """Add a shard of the probing set."""
         activations = shard.activations.dense()
         self._products.add(activations, shard.features)
-        one = torch.full((ROWS, 1), 2.0**-GRID)  # the least that counts, and the least work
+        one = torch.full((ROWS, 1), 2.0**-GRID)  # the integer 1, so that carries are rare
         for rows in activations.split(ROWS):
             self._squares.add(rows.double().square(), one[: len(rows)])
         self._gram.add(shard.features)
 
     def merge(self, other: Self) -> None:
-        """Take in all that ``other`` took in."""
+        """Add everything that was added to ``other``."""
         self._products.merge(other._products)
         self._squares.merge(other._squares)
         self._gram.merge(other._gram)
 
     def finalize(self, text_features: Tensor) -> Tensor:
-        """(D, M) float32; NaN for a neuron whose activations are all 0."""
+        """Return the scores, (D, M) float32; NaN for a neuron whose activations are all 0.
+
+        Raises:
+            ValueError: no shard was added.
+        """
         text_features = text_features.cpu()  # exact sums and a product: no work for a GPU
         directions = (self._products.total() / (self._squares.total() * 2.0**GRID).sqrt()).float()
         root = _root(self._gram.total()).float()
@@ -65,6 +70,9 @@ class Cos:
 
 
 def _root(gram: Tensor) -> Tensor:
-    """Triangular R with RRᵀ = IᵀI, so that ‖P_m‖ = ‖T_m·R‖; a trace of it added to the diagonal makes R exist."""
+    """Lower triangular R with RRᵀ = IᵀI, so that ‖P_m‖ = ‖T_m·R‖.
+
+    10⁻¹² of the trace is added to the diagonal, so that R exists where IᵀI is singular.
+    """
     trace = gram.trace().clamp_min(torch.finfo(gram.dtype).tiny)
     return torch.linalg.cholesky(gram + 1e-12 * trace * torch.eye(len(gram), dtype=gram.dtype))

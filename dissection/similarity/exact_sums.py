@@ -1,4 +1,19 @@
-"""Sums of products that come out the same, bit for bit, in whatever order they are added."""
+"""Sums of products that come out the same, bit for bit, in whatever order they are added.
+
+Addition of floating-point numbers is not associative; addition of integers is, and float64 holds integers up to 2^53.
+So AᵀX is summed over integers. A number x of X, |x| ≤ 1, is rounded to a multiple of 2^-22. A number a of A is written
+
+    a = Σ_p d_p·2^(25p - 19) with integer digits |d_p| ≤ 2^24,
+
+from its highest place p down: round a / 2^(25p - 19) to the nearest integer, subtract, and carry the remainder down to
+place p - 1. The remainder is at most half a unit of place p, which is 2^24 units of place p - 1. Digits at fixed places
+are those of the reproducible sums of Demmel and Nguyen (2013). Products of such integer matrices are exact as long as
+their partial sums stay within 2^53, which is checked before each product.
+
+How many digits the columns of A need depends on the largest number in each, over all rows ever added: places whose
+digits could not reach 2^-20 of that number are dropped. With place 0 in units of 2^-19, one product is enough for
+columns whose largest number is 1 to 32, and two are for any other.
+"""
 
 from __future__ import annotations
 
@@ -9,46 +24,50 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-# Floating-point addition is not associative; that of integers is, and float64 holds integers up to 2^53. So factors
-# x with |x| <= 1 are rounded to GRID bits behind the point, and numbers a are cut into digits at fixed places, as in
-# the reproducible sums of Demmel and Nguyen (2013): the digit of place p is worth 2^(DIGIT·p - POINT) and lies within
-# ±HALF, since what a higher digit leaves by rounding is at most half of its worth. A product of such matrices is exact
-# while its partial sums stay below 2^53, which is seen beforehand.
-#
-# How many digits a column of a needs depends on the largest number in it, over all rows ever added: places at which
-# nothing is left above KEPT of that number are dropped from the sum. With one digit worth 2^-19 numbers up to 32 are
-# kept to 2^-20, so one product is enough for columns with a largest number of 1 to 32, two for any other.
 GRID = 22
+"""Bits behind the binary point to which the numbers of X are rounded."""
 DIGIT = 25
+"""Bits of a digit: a unit of place p + 1 is 2^DIGIT units of place p."""
 POINT = 19
+"""Bits behind the binary point of place 0, whose unit is 2^-POINT."""
 HALF = 2.0 ** (DIGIT - 1)
+"""Largest magnitude of a digit: half a unit of the place above."""
 KEPT = 2.0**-20
+"""Share of the largest number in a column of A below which a number is negligible."""
 ROWS = 1024
+"""Rows of A and X in a product."""
 EXACT = 2.0**53
+"""Magnitude up to which float64 holds every integer."""
 CARRY = 2.0**26
+"""Unit of the upper part of a sum of integers, which is held as carried·CARRY + pending."""
 
 
 def _worth(place: int) -> float:
+    """Worth of a unit of a place, 2^(DIGIT·place - POINT)."""
     return 2.0 ** (DIGIT * place - POINT)
 
 
 def _highest_place(largest: float) -> int:
-    """Of a digit other than 0 in numbers up to the largest, or a place above."""
+    """Lowest place (of -40 and above) from which down numbers of magnitude up to ``largest`` can be written."""
     return next(place for place in count(-40) if largest <= HALF * _worth(place))
 
 
 class _Integers:
-    """Σ aᵀx over matrices of integers, exact: carried·CARRY + pending."""
+    """Exact sum of products aᵀx of matrices of integers, held as carried·CARRY + pending."""
 
     def __init__(self, rows: int, columns: int) -> None:
         self._carried = torch.zeros(rows, columns, dtype=torch.float64)
         self._pending = torch.zeros(rows, columns, dtype=torch.float64)
-        self._bound = 0.0  # on the magnitude of what is pending
+        self._bound = 0.0  # largest magnitude that pending may have
 
     def add(self, a: Tensor, x: Tensor, limit: float, rows: Tensor | None = None) -> None:
-        """Add aᵀx, of (n, D) and (n, d) integers in float64, to all rows of the sum or to some; of xᵀx a triangle.
+        """Add aᵀx, a product of integers in float64.
 
-        No integer in a is above the limit in magnitude.
+        Args:
+            a: (n, D). If it is the same tensor as ``x``, only the lower triangle of xᵀx is sure to be added.
+            x: (n, d).
+            limit: largest magnitude that numbers in ``a`` may have.
+            rows: (D,) int64, the rows of the sum to add to; None for all of them.
         """
         bound = limit * x.abs().sum(0).max().item()
         if self._bound + bound > EXACT:
@@ -75,12 +94,12 @@ class _Integers:
         self._bound += other._bound
 
     def total(self) -> Tensor:
-        """(D, d) float64, rounded once."""
+        """Return the sum, (D, d) float64, rounded once."""
         self._carry()
         return self._carried * CARRY + self._pending
 
     def _carry(self) -> None:
-        """Afterwards 0 <= pending < CARRY, so that equal sums are held as equal parts."""
+        """Move multiples of CARRY to the upper part: then 0 <= pending < CARRY, and equal sums have equal parts."""
         carry = (self._pending / CARRY).floor_()
         self._carried += carry
         self._pending -= carry.mul_(CARRY)
@@ -88,9 +107,9 @@ class _Integers:
 
 
 class ExactProduct:
-    """AᵀX over rows that come in any order, in any portions: (D, d), the same to the last bit.
+    """Product AᵀX, (D, d), of rows that come in any order and in any portions: the same to the last bit.
 
-    Numbers of A count to 2⁻²⁰ of the largest number in their column or finer, those of X to 2⁻²³.
+    Numbers of A are exact to 2⁻²⁰ of the largest number in their column or finer, those of X to 2⁻²³.
 
     Example:
         >>> a, x = torch.randn(100, 3), torch.rand(100, 5)
@@ -112,7 +131,7 @@ class ExactProduct:
 
         Args:
             a: (n, D) finite, float32, or float64 between 2^-900 and 2^900 in magnitude.
-            x: (n, d) within [−1, 1], rounded to GRID bits behind the point.
+            x: (n, d) within [−1, 1]; rounded to `GRID` bits behind the binary point.
         """
         if not self._sums:
             self._start(a.shape[1], x.shape[1])
@@ -130,7 +149,11 @@ class ExactProduct:
             self._at(place).merge(part)
 
     def total(self) -> Tensor:
-        """(D, d) float64: the sum, rounded once for each place of digits, after something was added."""
+        """Return the product, (D, d) float64, rounded once for each place of digits.
+
+        Raises:
+            ValueError: nothing was added.
+        """
         if not self._sums:
             raise ValueError("there is nothing to sum: no shard was taken in")
         total = torch.zeros(len(self._largest), self._width, dtype=torch.float64)
@@ -149,7 +172,7 @@ class ExactProduct:
         return self._sums[place]
 
     def _counts(self, place: int) -> Tensor:
-        """(D,) bool: the columns of A in which digits of this place are not negligible."""
+        """Mask (D,) of the columns of A in which digits of this place are not negligible."""
         return (self._largest > 0) & (self._largest * KEPT < HALF * _worth(place))
 
     def _add(self, a: Tensor, x: Tensor) -> None:
@@ -171,7 +194,7 @@ class ExactProduct:
 
 
 class ExactGram:
-    """XᵀX over rows that come in any order, in any portions: (d, d), the same to the last bit.
+    """Product XᵀX, (d, d), of rows that come in any order and in any portions: the same to the last bit.
 
     Example:
         >>> gram = ExactGram()
@@ -186,7 +209,7 @@ class ExactGram:
         self._sum: _Integers | None = None
 
     def add(self, x: Tensor) -> None:
-        """Add xᵀx of (n, d) numbers within [−1, 1], rounded to GRID bits behind the point."""
+        """Add xᵀx of (n, d) numbers within [−1, 1], which are rounded to `GRID` bits behind the binary point."""
         self._sum = self._sum or _Integers(x.shape[1], x.shape[1])
         for rows in x.split(ROWS):
             integers = torch.round(rows.double() * 2.0**GRID)
@@ -199,7 +222,11 @@ class ExactGram:
             self._sum.merge(other._sum)
 
     def total(self) -> Tensor:
-        """(d, d) float64, rounded once, after something was added."""
+        """Return the product, (d, d) float64, rounded once.
+
+        Raises:
+            ValueError: nothing was added.
+        """
         if self._sum is None:
             raise ValueError("there is nothing to sum: no shard was taken in")
         lower = self._sum.total().tril() * 2.0 ** (-2 * GRID)
@@ -207,10 +234,10 @@ class ExactGram:
 
 
 def column_blocks(columns: int) -> Iterator[slice]:
-    """Of 128 columns, so that triangular matrices cost little more than half of full ones."""
+    """Slices of 128 columns each, by which a triangular matrix costs little more than half of a full one."""
     return (slice(start, start + 128) for start in range(0, columns, 128))
 
 
 def _largest(a: Tensor) -> Tensor:
-    """(D,) largest magnitude of each column of (n, D)."""
+    """Largest magnitude in each column of (n, D), (D,)."""
     return a.abs().amax(0)

@@ -1,4 +1,4 @@
-"""Jensen–Shannon similarity between where a neuron answers and where a concept is seen."""
+"""Jensen–Shannon similarity between where a neuron is active and where a concept is seen."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from torch import Tensor
 from lwta.dissection.similarity.kept_shards import Columns, KeepsShards
 
 TILE = 2**22  # similarities of images and concepts that exist at a time
-LOGARITHMS = 2**18  # that exist at a time, one for every image of a neuron and concept
-SMALLEST = 1e-30  # density, lest its logarithm be infinite
+LOGARITHMS = 2**18  # logarithms that exist at a time: one for each image of a neuron and each concept
+SMALLEST = 1e-30  # least density, so that its logarithm is finite
 
 
 class JSD(KeepsShards):
-    """score[i, m] = 1 − JSD(q_i, p_m) in bits, of distributions over the images: 1 if they are the same, 0 if disjoint.
+    """Jensen–Shannon similarity: score[i, m] = 1 − JSD(q_i, p_m) in bits, 1 if the two are the same, 0 if disjoint.
 
-    q_i is the neuron's activations divided by their sum, where negative ones count as 0, as do images that the neuron
-    did not win. p_m = softmax_n(P_m/``temperature``) says where the concept is seen.
+    Both are distributions over the images. q_i is the neuron's activations divided by their sum, where negative ones
+    count as 0, as do images that the neuron did not win. p_m = softmax_n(P_m/``temperature``), with the similarities P
+    of images and concepts, says where the concept is seen.
 
     DISCOVER (arXiv 2310.04929) names a Jensen–Shannon similarity but neither its paper nor its code defines it: this
     definition is this library's own. Negative activations are not shifted to 0: the shift would raise all images that
@@ -29,9 +30,9 @@ class JSD(KeepsShards):
     concept and activation above 0.
 
     Args:
-        temperature: of the softmax over the images, above 0; with a small one p_m is a few images. The default suits
-            CLIP ViT-B, by whose word similarities to a concept spread by 0.02 over photographs: from 0.04 to 0.07
-            neurons made to detect the classes of Caltech-101 were named about equally well.
+        temperature: temperature of the softmax over the images, above 0; with a small one p_m is on a few images. The
+            default suits CLIP ViT-B, for which similarities to a concept spread by 0.02 over photographs: with 0.04 to
+            0.07, neurons made to detect the classes of Caltech-101 were named about equally well.
 
     Raises:
         ValueError: ``temperature`` is not above 0.
@@ -55,7 +56,11 @@ class JSD(KeepsShards):
         self.temperature = temperature
 
     def finalize(self, text_features: Tensor) -> Tensor:
-        """(D, M) float32; NaN for a neuron that was never above 0."""
+        """Return the scores, (D, M) float32; NaN for a neuron that was never above 0.
+
+        Raises:
+            ValueError: no shard was added.
+        """
         text_features = text_features.cpu()  # there is no kernel for it
         features, columns, _ = self._by_rank()
         columns = columns.where(columns.values > 0)
@@ -70,10 +75,10 @@ class JSD(KeepsShards):
 
 
 def _similarity(columns: Columns, q: Tensor, p: Tensor) -> Tensor:
-    """(D, M) float64 of densities with mean 1, (E,) of the entries above 0 and (N, M).
+    """Return 1 − JSD, (D, M) float64, of densities with mean 1: q (E,), of the entries above 0, and p (N, M).
 
     With φ(x) = x·log2 x, 1 − JSD in bits is half the mean of φ(q + p) − φ(q) − φ(p), since q + p has the mean 2.
-    Where q is 0 that is 0.
+    Images where q is 0 add nothing to it.
     """
     sums = -columns.sums(_phi(q))[:, None].repeat(1, p.shape[1])
     phi_p, height = _phi(p), max(LOGARITHMS // p.shape[1], 1)

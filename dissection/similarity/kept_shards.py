@@ -1,4 +1,4 @@
-"""The whole probe at once, for similarities that cannot be summed up image by image."""
+"""Base of similarities that need the whole probing set at once, as they cannot be summed up image by image."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from lwta.dissection.recording.recording import Shard
 
 
 class Columns(NamedTuple):
-    """Activations neuron by neuron, and by image within a neuron; of competitions the wins alone."""
+    """Activations sorted by neuron, then by image; for competitive layers, only the wins."""
 
     values: Tensor
-    """(E,) float32."""
+    """Activation of each entry, (E,) float32."""
     images: Tensor
-    """(E,) int32, 0…N−1."""
+    """Image of each entry, (E,) int32, 0…N−1."""
     starts: Tensor
-    """(D + 1,) int64: the entries of neuron i are starts[i]…starts[i + 1] − 1."""
+    """First entry of each neuron, (D + 1,) int64: those of neuron i are starts[i]…starts[i + 1] − 1."""
     size: int
-    """N."""
+    """Number of images, N."""
 
     def sums(self, entries: Tensor) -> Tensor:
-        """(D,) float64: sum over each neuron's entries, of E numbers."""
+        """Sum of (E,) numbers over each neuron's entries, (D,) float64."""
         return torch.bincount(self.neurons(), entries.double(), minlength=len(self.starts) - 1)
 
     def neurons(self) -> Tensor:
-        """(E,) int64: the neuron that each entry belongs to."""
+        """Neuron that each entry belongs to, (E,) int64."""
         return torch.arange(len(self.starts) - 1).repeat_interleave(self.starts.diff())
 
     def where(self, mask: Tensor) -> Columns:
-        """The entries of an (E,) bool mask alone."""
+        """Return only the entries at which an (E,) bool mask is True."""
         before = torch.cat([torch.zeros(1, dtype=torch.int64), mask.cumsum(0)])
         return Columns(self.values[mask], self.images[mask], before[self.starts], self.size)
 
     def rows(self, first: int, last: int, absent: float = 0.0) -> Tensor:
-        """(last − first, N) float32: activations of neurons first…last − 1, ``absent`` where there is none."""
+        """Activations of neurons first…last − 1, (last − first, N) float32; ``absent`` where there is no entry."""
         part = slice(int(self.starts[first]), int(self.starts[last]))
         neurons = torch.arange(last - first).repeat_interleave(self.starts[first : last + 1].diff())
         rows = torch.full((last - first, self.size), absent)
@@ -47,26 +47,26 @@ class Columns(NamedTuple):
 
 
 class KeepsShards:
-    """A similarity that keeps every shard: N·d embeddings, and N·D activations or, of competitions, one a win."""
+    """Base class of similarities that keep every shard: N·d embeddings, and N·D activations or only the wins."""
 
     def __init__(self) -> None:
         self._shards: list[Shard] = []
 
     def update(self, shard: Shard) -> None:
-        """Take in a shard."""
+        """Add a shard of the probing set."""
         self._shards.append(shard)
 
     def merge(self, other: Self) -> None:
-        """Take in all that ``other`` took in."""
+        """Add everything that was added to ``other``."""
         self._shards += other._shards
 
     def _by_rank(self) -> tuple[Tensor, Columns, Tensor]:
-        """(N, d) float32 embeddings in the order of the images' ranks, activations, and (D,) bool: which were active.
+        """Embeddings (N, d) and activations in the order of the images' ranks, and a mask (D,) of the active neurons.
 
-        Whatever is computed of them cannot depend on shards.
+        Whatever is computed from them cannot depend on how the images were cut into shards.
 
         Raises:
-            ValueError: there is no shard.
+            ValueError: no shard was added.
         """
         if not self._shards:
             raise ValueError("there is nothing to score: no shard was taken in")

@@ -1,4 +1,4 @@
-"""Pointwise mutual information between a neuron's most active images and a concept: what its variants share."""
+"""Base class of `WPMI` and `SoftWPMI`: pointwise mutual information between a neuron's top images and a concept."""
 
 from __future__ import annotations
 
@@ -17,22 +17,25 @@ from lwta.kernels.eager.concepts import EPSILON
 from lwta.support.ranking import NONE, largest, pack, unpack
 
 TILE = 3 * 2**18  # similarities of images and concepts that exist at a time
-PORTION = 2**18  # logarithms of them: what stays in a cache
-SPARE = 4096  # images that may be held beside those that count
+PORTION = 2**18  # logarithms that are computed at a time: few enough to stay in a cache
+SPARE = 4096  # images that may be held beside the top images
 
 
 class TopImagesPMI(ABC):
-    """score[i, m] = log p(m | E_i) − λ·log p(m), over the ``top_k`` images E_i that excite neuron i most.
+    """Pointwise mutual information: score[i, m] = log p(m | E_i) − λ·log p(m), E_i being the neuron's top images.
 
+    E_i are the ``top_k`` images that excite neuron i most, and P the similarities of images and concepts.
     With S = softmax_m(scale·P), log p(m | E_i) = Σ_j log(1 + p_j·(S[n_j, m] − 1) + 1e-7) over the images in their
     order, j = 0, 1, …, with memberships p_j, and log p(m) is the logarithm of the mean of p(m | E_i) over the neurons.
 
     Only images on which a neuron won can be among its most active ones; with k′ < k of them, log p is scaled by k/k′,
-    so that neurons of few wins stay comparable. A neuron that never won, or that was 0 on every image, gets no
-    scores and takes no part in log p(m).
+    so that neurons of few wins stay comparable. A dead neuron has no scores and takes no part in log p(m).
 
-    Only the embeddings of the neurons' most active images are kept, at most min(N, D·k), and S is formed once, of a few
-    images at a time.
+    Only the embeddings of the neurons' top images are kept, at most min(N, D·k) and some more, and S is formed once,
+    for a few images at a time.
+
+    Raises:
+        ValueError: ``top_k`` is below 1.
     """
 
     def __init__(self, *, top_k: int, scale: float, lam: float) -> None:
@@ -41,31 +44,31 @@ class TopImagesPMI(ABC):
         self.top_k, self.scale, self.lam = top_k, scale, lam
         self._top: Tensor | None = None  # (D, ≤ top_k) packed activations and ranks, in falling order
         self._active: Tensor | None = None  # (D,) bool: whether any activation was other than 0
-        self._images: list[tuple[Tensor, Tensor]] = []  # ranks and (n, d) embeddings of those in _top, and some more
+        self._images: list[tuple[Tensor, Tensor]] = []  # ranks and (n, d) embeddings: all images of _top, and some more
         self._room = SPARE  # images to hold before those that are not in _top are dropped
 
     @abstractmethod
     def memberships(self) -> Tensor:
-        """(top_k,) float32: p_j, in (0, 1]."""
+        """Memberships p_j of the top images by rank, (top_k,) float32 in (0, 1]."""
 
     def update(self, shard: Shard) -> None:
-        """Take in a shard."""
+        """Add a shard of the probing set."""
         candidates = _candidates(shard, self._least())
         self._take(candidates, shard.activations.active(), [(shard.ranks, shard.features)])
 
     def merge(self, other: Self) -> None:
-        """Take in all that ``other`` took in."""
+        """Add everything that was added to ``other``."""
         if other._top is not None and other._active is not None:
             self._take(other._top, other._active, other._images)
 
     def _least(self) -> Tensor:
-        """(D,) or (): activations below that cannot be among the ``top_k``."""
+        """Least activation with which an image can be among the ``top_k``, (D,) float32; () where any can."""
         if self._top is None or self._top.shape[1] < self.top_k:
             return torch.tensor(float("-inf"))
         return unpack(self._top[:, -1])[0]
 
     def _take(self, candidates: Tensor, active: Tensor, images: list[tuple[Tensor, Tensor]]) -> None:
-        """Keep the best of what is held and of (D, n) candidates, and the embeddings of the images among them."""
+        """Keep the best of the held images and of (D, n) candidates, and the embeddings of those images."""
         if self._top is not None and self._active is not None:
             candidates = torch.cat([self._top, candidates], dim=1)
             active = self._active | active
@@ -75,7 +78,7 @@ class TopImagesPMI(ABC):
             self._drop(self._top)
 
     def _drop(self, top: Tensor) -> None:
-        """Drop the images that no neuron has among its most active ones, if that frees half of the memory."""
+        """Drop the embeddings of images that are no neuron's top images, if that frees half of the memory."""
         ranks, counts = unpack(top)[1].unique(), [len(ranks) for ranks, _ in self._images]
         kept = torch.isin(torch.cat([ranks for ranks, _ in self._images]), ranks)
         if 2 * int(kept.sum()) < len(kept):
@@ -85,7 +88,11 @@ class TopImagesPMI(ABC):
         self._room = 2 * int(kept.sum()) + SPARE
 
     def finalize(self, text_features: Tensor) -> Tensor:
-        """(D, M) float32; NaN for a dead neuron."""
+        """Return the scores, (D, M) float32; NaN for a dead neuron.
+
+        Raises:
+            ValueError: no shard was added.
+        """
         if self._top is None or self._active is None:
             raise ValueError("there is nothing to score: no shard was taken in")
         evaluate = self._log_p_on_gpu if text_features.is_cuda else self._log_p
@@ -96,7 +103,7 @@ class TopImagesPMI(ABC):
         return scores
 
     def _log_p(self, top: Tensor, text_features: Tensor) -> Tensor:
-        """(D, M) float64: sum over each neuron's images of the logarithms, scaled by k/k′."""
+        """Return log p(m | E_i), (D, M) float64: the sum over each neuron's k′ top images, scaled by k/k′."""
         held = top != NONE
         neurons, places = held.nonzero(as_tuple=True)
         features, rows, images = self._images_of(top, held)
@@ -116,7 +123,7 @@ class TopImagesPMI(ABC):
         return sums.mul_(self.top_k / held.sum(1, keepdim=True))
 
     def _log_p_on_gpu(self, top: Tensor, text_features: Tensor) -> Tensor:
-        """The same by kernels, where ``text_features`` are."""
+        """Compute `_log_p` by kernels, on the device of ``text_features``."""
         place, held = text_features.device, top != NONE
         features, rows, images = self._images_of(top, held)
         features, p = features[rows].to(place), self.memberships()[: top.shape[1]].to(place)
@@ -126,7 +133,17 @@ class TopImagesPMI(ABC):
         return sums.mul_((self.top_k / held.sum(1, keepdim=True)).to(place))
 
     def _images_of(self, top: Tensor, held: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Embeddings; by rank, the rows in them of the n images that are ``held``, (D, k); of each held, which of n."""
+        """Look up the embeddings of the distinct top images.
+
+        Args:
+            top: (D, k) packed activations and ranks.
+            held: (D, k) bool, where ``top`` holds an image.
+
+        Returns:
+            features: the CLIP embeddings kept so far, one a row.
+            rows: for each distinct top image, in the order of the ranks, its row in ``features``.
+            images: for each True in ``held``, row by row, the index of its image in ``rows``.
+        """
         ranks, features = (torch.cat(part) for part in zip(*self._images, strict=True))
         wanted, images = unpack(top)[1][held].unique(return_inverse=True)
         order = ranks.argsort()
@@ -134,12 +151,12 @@ class TopImagesPMI(ABC):
 
 
 def _sums_of_runs(rows: Tensor, counts: Tensor) -> Tensor:
-    """(len(counts), M): sums over so many rows each, one after the other, of (n, M)."""
+    """Sums over consecutive runs of the (n, M) rows, (R, M); ``counts`` (R,) are the lengths of the runs."""
     return embedding_bag(torch.arange(len(rows)), rows, counts.cumsum(0) - counts, mode="sum")
 
 
 def _candidates(shard: Shard, least: Tensor) -> Tensor:
-    """(D, c) packed activations that are not below the least, `NONE` where a neuron has fewer than others."""
+    """Packed activations that are not below ``least``, (D, c); `NONE` where a neuron has fewer than others."""
     activations = shard.activations
     if isinstance(activations, WinnerActivations):
         units = activations.units.long()

@@ -1,4 +1,4 @@
-"""How well the order of similarities to a concept reproduces a neuron's strongest activations."""
+"""Rank-reorder similarity: how well the order of similarities to a concept reproduces a neuron's top activations."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ SMALLEST_MEAN = 1e-6
 
 
 class RankReorder(KeepsShards):
-    """score[i, m] = −error / (mean of P_m over the images)^``scale_p``, over the neuron's ``top_fraction`` top images.
+    """Rank-reorder similarity: score[i, m] = −error / (mean of P_m)^``scale_p``, both over the neuron's top images.
 
-    The error is what reordering costs: each of those images is given the activation whose rank is that of the image's
-    similarity to the concept, and error = mean |a − reordered|³, divided by what a random order gives on average. This
-    is ``rank_reorder`` of CLIP-Dissect (Oikarinen & Weng, ICLR 2023), which DISCOVER uses.
+    The top images are the ``top_fraction`` of all that excite the neuron most, and P_m are the images' similarities to
+    the concept. The error is what reordering costs: each of those images is given the activation whose rank is that of
+    the image's similarity to the concept, and error = mean |a − reordered|³, divided by what a random order gives on
+    average. This is ``rank_reorder`` of CLIP-Dissect (Oikarinen & Weng, ICLR 2023), which DISCOVER uses.
 
     Unlike theirs, which draws five random orders, the average is exact, the mean of |a_i − a_j|³ over all pairs, so the
-    scores are deterministic. Only images on which a neuron won count, so a neuron of few wins is judged by fewer. Where
+    scores are deterministic. Only images on which a neuron won count, so one of few wins has fewer top images. Where
     all activations are equal no order is better than another, and the error is 1. Of images equally similar to a
     concept, the one of the smaller rank counts as more similar. A mean of P below 1e-6 counts as that.
 
-    How many images make the fraction is not known before the end, so the embeddings of all of them are kept, N·d
+    How many images ``top_fraction`` makes is not known before the end, so the embeddings of all of them are kept, N·d
     numbers, and every win or, without competition, all N·D activations; P exists in tiles of a few concepts.
 
     Args:
-        top_fraction: share of all images that describes a neuron, in (0, 1]; at least one image does.
+        top_fraction: share of all images that a neuron's top images are, in (0, 1]; at least one image is.
         scale_p: exponent of the mean similarity.
 
     Raises:
@@ -58,22 +59,26 @@ class RankReorder(KeepsShards):
         self.top_fraction, self.scale_p = top_fraction, scale_p
 
     def finalize(self, text_features: Tensor) -> Tensor:
-        """(D, M) float32; NaN for a dead neuron."""
+        """Return the scores, (D, M) float32; NaN for a dead neuron.
+
+        Raises:
+            ValueError: no shard was added.
+        """
         text_features = text_features.cpu()  # there is no kernel for it
         features, columns, active = self._by_rank()
         tops = _top_images(columns, max(int(columns.size * self.top_fraction), 1))
         errors = torch.full((len(tops), len(text_features)), float("nan"))
-        alive = active.nonzero().flatten().tolist()
+        neurons = active.nonzero().flatten().tolist()
         width = max(TILE // columns.size, 1)
         with ThreadPoolExecutor(torch.get_num_threads()) as threads:
             for T, part in zip(text_features.split(width), errors.split(width, dim=1), strict=True):
                 ranks = _ranks(T @ features.T, threads)
                 for neuron, row in zip(
-                    alive, threads.map(partial(_errors, ranks), [tops[i] for i in alive]), strict=True
+                    neurons, threads.map(partial(_errors, ranks), [tops[i] for i in neurons]), strict=True
                 ):
                     part[neuron] = torch.from_numpy(row)
         centres = torch.zeros(len(tops), features.shape[1])
-        for neuron in alive:
+        for neuron in neurons:
             centres[neuron] = features[torch.from_numpy(tops[neuron][1])].mean(0)
         return -errors / (centres @ text_features.T).clamp_min_(SMALLEST_MEAN) ** self.scale_p
 
@@ -83,7 +88,7 @@ Top = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 
 def _top_images(columns: Columns, k: int) -> list[Top]:
-    """Of each neuron, the k largest, or all wins where there are fewer."""
+    """Top images of each neuron: the k largest activations, or all wins where there are fewer."""
     neurons, tops = len(columns.starts) - 1, []
     step = max(TILE // columns.size, 1)
     for first in range(0, neurons, step):
@@ -95,7 +100,7 @@ def _top_images(columns: Columns, k: int) -> list[Top]:
 
 
 def _ranks(P: Tensor, threads: ThreadPoolExecutor) -> NDArray[np.int32]:
-    """(m, N): place of each image when those of (m, N) are sorted by falling similarity to a concept."""
+    """Rank of each image by falling similarity to each concept, (m, N) int32, from similarities P (m, N)."""
     images = torch.arange(P.shape[1])
     ranks = np.empty(P.shape, dtype=np.int32)
 
@@ -108,12 +113,12 @@ def _ranks(P: Tensor, threads: ThreadPoolExecutor) -> NDArray[np.int32]:
 
 
 def _errors(ranks: NDArray[np.int32], top: Top) -> NDArray[np.float32]:
-    """(m,): the error by every concept, as a share of that of random order."""
+    """Error of reordering by each concept, (m,) float32, as a share of the error of a random order."""
     values, images = top
     random = _error_of_random_order(values)
     if random == 0:
         return np.ones(len(ranks), dtype=np.float32)
-    # rank and place in one number: sorting it gives the places in order of similarity
+    # rank and place in one number: sorting these gives the places in the order of similarity
     bits = len(images).bit_length()
     wide = ranks.shape[1] << bits >= 2**31
     keys = (ranks[:, images].astype(np.int64) if wide else ranks[:, images]) << bits
@@ -129,8 +134,8 @@ def _errors(ranks: NDArray[np.int32], top: Top) -> NDArray[np.float32]:
 def _error_of_random_order(values: NDArray[np.float32]) -> float:
     """Mean of |a_i − a_j|³ over all pairs of n falling numbers, i = j included; 0 if and only if all are equal.
 
-    Of sorted numbers the absolute value is known, so the cubes expand into sums of powers, over all that come before:
-    of numbers between −1 and 1 about their mean, lest they cancel.
+    For sorted numbers |a_i − a_j|³ is a polynomial, so the mean follows from running sums of powers. The numbers are
+    first centred and scaled to a spread of 1, so that these sums do not cancel.
     """
     a = values[::-1].astype(np.float64)
     spread = a[-1] - a[0]

@@ -1,4 +1,4 @@
-"""Scores of all neurons of a recording, by one process or several."""
+"""Similarity scores of all neurons of a recording, computed by one process or several."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def similarities_of(
 
     Args:
         recording: activations and embeddings of the probing set.
-        make_similarity: makes a fresh accumulator.
+        make_similarity: callable that makes a fresh accumulator.
         text_features: (M, d) float32 normalised text embeddings.
-        layers: names; None for all of the recording.
-        group: processes that share the shards; all of them get the result.
+        layers: names of the layers to score; None for all of the recording.
+        group: processes that share the shards; the result is returned in all of them.
 
     Returns:
-        By layer, (D, M) float32 on the CPU; NaN for dead neurons.
+        Scores by layer, each (D, M) float32 on the CPU; NaN for dead neurons.
 
     Raises:
         ValueError: the recording has no shard.

@@ -9,13 +9,13 @@ from lwta.dissection.similarity.pmi import TopImagesPMI
 
 
 class SoftWPMI(TopImagesPMI):
-    """score[i, m] = log p(m | E_i) − λ·log p(m): which concept is special for the images that excite neuron i.
+    """Soft WPMI, score[i, m] = log p(m | E_i) − λ·log p(m): how special concept m is for neuron i's top images.
 
-    With S = softmax_m(scale·P), over the neuron's ``top_k`` most active images, ranked j = 0, 1, …:
+    With S = softmax_m(scale·P), over the ``top_k`` images that excite the neuron most, ranked j = 0, 1, …:
     log p(m | E_i) = Σ_j log(1 + p_j·(S[n_j, m] − 1) + 1e-7), where p_j falls linearly from ``p_start`` to ``p_end``
     over the ``top_k`` ranks, and log p(m) is the logarithm of the mean of p(m | E_i) over the neurons. This is
-    ``soft_wpmi`` of CLIP-Dissect (Oikarinen & Weng, ICLR 2023), as DISCOVER uses it, but for neurons of few wins: see
-    `TopImagesPMI`.
+    ``soft_wpmi`` of CLIP-Dissect (Oikarinen & Weng, ICLR 2023), as DISCOVER uses it, except for neurons of few wins:
+    see `TopImagesPMI`.
 
     Args:
         top_k: number of images that describe a neuron.
@@ -54,5 +54,5 @@ class SoftWPMI(TopImagesPMI):
         self.p_start, self.p_end = p_start, p_end
 
     def memberships(self) -> Tensor:
-        """(top_k,) float32: falling from ``p_start``."""
+        """Memberships of the top images by rank, (top_k,) float32, falling from ``p_start``."""
         return self.p_start - torch.arange(self.top_k) / self.top_k * (self.p_start - self.p_end)

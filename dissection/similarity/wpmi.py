@@ -9,11 +9,12 @@ from lwta.dissection.similarity.pmi import TopImagesPMI
 
 
 class WPMI(TopImagesPMI):
-    """score[i, m] = log p(m | E_i) − λ·log p(m): which concept is special for the images that excite neuron i.
+    """WPMI, score[i, m] = log p(m | E_i) − λ·log p(m): how special concept m is for neuron i's top images.
 
-    With S = softmax_m(scale·P), over the neuron's ``top_k`` most active images: log p(m | E_i) = Σ_j log(S[n_j, m] +
-    1e-7), and log p(m) is the logarithm of the mean of p(m | E_i) over the neurons. This is ``wpmi`` of CLIP-Dissect
-    (Oikarinen & Weng, ICLR 2023), which DISCOVER uses, but for neurons of few wins: see `TopImagesPMI`.
+    With S = softmax_m(scale·P), over the ``top_k`` images that excite the neuron most:
+    log p(m | E_i) = Σ_j log(S[n_j, m] + 1e-7), and log p(m) is the logarithm of the mean of p(m | E_i) over the
+    neurons. This is ``wpmi`` of CLIP-Dissect (Oikarinen & Weng, ICLR 2023), as DISCOVER uses it, except for neurons of
+    few wins: see `TopImagesPMI`.
 
     Args:
         top_k: number of images that describe a neuron.
@@ -38,5 +39,5 @@ class WPMI(TopImagesPMI):
         super().__init__(top_k=top_k, scale=scale, lam=lam)
 
     def memberships(self) -> Tensor:
-        """(top_k,) float32: all are full members."""
+        """Memberships of the top images by rank, (top_k,) float32: all are 1."""
         return torch.ones(self.top_k)
