@@ -38,8 +38,8 @@ class LayerScores(NamedTuple):
     """Mean monosemanticity of the neurons for which it is defined: see
     `lwta.dissection.scoring.neuron_figures.monosemanticity`."""
     auc: float
-    """Area under the ROC curve, mean over the neurons: how well concepts predict which held-out images excite them; 0.5 by
-    chance. See `lwta.dissection.scoring.label_auc.concept_aucs`."""
+    """Area under the ROC curve, mean over the neurons: how well concepts predict which held-out images excite them; by
+    chance 0.5. See `lwta.dissection.scoring.label_auc.concept_aucs`."""
     auc_low: float
     """Lower end of the 95 % confidence interval of ``auc`` over the neurons, by the normal approximation."""
     auc_high: float
