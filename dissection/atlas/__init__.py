@@ -1,4 +1,4 @@
-"""The atlas: a folder of static pages that show every neuron, and why images were seen as they were."""
+"""Atlas: a folder of static pages that show every neuron, and explain single images."""
 
 from lwta.dissection.atlas.writing import write_atlas
 

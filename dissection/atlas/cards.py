@@ -1,4 +1,4 @@
-"""What the pages say of a layer and of each of its neurons."""
+"""Cards: what the atlas shows of a layer and of each of its neurons."""
 
 from __future__ import annotations
 
@@ -16,46 +16,47 @@ RUNNER_UPS = 4
 
 @dataclass(frozen=True)
 class Card:
-    """A neuron."""
+    """Card of a neuron."""
 
     label: Label
     share: float | None
-    """Of all images and positions, how much it won; None without competition."""
+    """Share of all images and positions that the neuron won; None without competition."""
     monosemanticity: float | None
+    """Monosemanticity; None where it is not defined."""
     classes: list[tuple[str, float]]
-    """Of the images that it won, or that excite it most, and their share."""
+    """Most frequent classes of the images that it won or, without competition, that excite it most, and their shares."""
     images: list[tuple[str, float]]
-    """Key and activation."""
+    """Key and activation of the top images."""
 
     @property
     def words(self) -> str:
-        """What a search looks through."""
+        """Text that a search looks through: the concepts of label and runners-up in lower case, one a line."""
         concepts = [self.label.concept, *(concept for concept, _ in self.label.runner_ups)]
         return "\n".join(concept for concept in concepts if concept is not None).lower()
 
 
 @dataclass(frozen=True)
 class LayerCards:
-    """A layer."""
+    """Cards of the neurons of a layer, with the figures of the layer."""
 
     name: str
     number: int
-    """From 1 on."""
+    """Number of the layer in the atlas, from 1 on."""
     cards: list[Card]
     competitors: int | None
     active: float
-    """Mean share of units other than 0."""
+    """Share of the units that are active: 1/U at each position of a competition, else that of outputs other than 0."""
     balance: list[float]
-    """Of each block, the entropy of who wins over log U: 1 if all win alike. Empty without competition."""
+    """Evenness of the wins in each block, 1 if all competitors win equally often; empty without competition."""
 
     @property
     def page(self) -> str:
-        """File of its page."""
+        """File name of the layer's page."""
         return f"layer-{self.number:02d}.html"
 
     @cached_property
     def labelled(self) -> list[Card]:
-        """Neurons with a concept."""
+        """Cards of the neurons with a label."""
         return [card for card in self.cards if card.label.concept is not None]
 
     @property
@@ -65,30 +66,30 @@ class LayerCards:
 
     @cached_property
     def blocks(self) -> list[list[Card]]:
-        """Competitors together; without competition one block of all."""
+        """Cards block by block; without competition all are one block."""
         size = self.competitors or len(self.cards)
         return [self.cards[start : start + size] for start in range(0, len(self.cards), size)]
 
     @cached_property
     def scores(self) -> list[float]:
-        """Of the labelled neurons."""
+        """Scores of the labels."""
         return [card.label.score for card in self.labelled]
 
     @cached_property
     def monosemanticities(self) -> list[float]:
-        """Those that are defined."""
+        """Monosemanticities of the neurons for which it is defined."""
         return [card.monosemanticity for card in self.cards if card.monosemanticity is not None]
 
     @cached_property
     def concepts(self) -> dict[str, int]:
-        """How many neurons each concept names, the most frequent first."""
+        """Number of neurons that carry each concept, the most frequent concept first."""
         counts: dict[str, int] = {}
         for card in self.labelled:
             counts[str(card.label.concept)] = counts.get(str(card.label.concept), 0) + 1
         return dict(sorted(counts.items(), key=lambda one: (-one[1], one[0])))
 
     def figures(self) -> dict[str, object]:
-        """For JSON."""
+        """Return the figures of the layer for JSON."""
         mean = sum(self.monosemanticities) / len(self.monosemanticities) if self.monosemanticities else None
         return {
             "layer": self.name,
@@ -104,7 +105,14 @@ class LayerCards:
 
 
 def gather(dissection: Naming, layer: str, number: int, top: int) -> LayerCards:
-    """Everything of one layer."""
+    """Gather everything that the atlas shows of one layer.
+
+    Args:
+        dissection: the dissection to show.
+        layer: one of its layers.
+        number: number of the layer in the atlas, from 1 on.
+        top: number of top images on a card.
+    """
     recording = dissection.recording
     shares, known = recording.win_shares(layer), neuron_scores(recording, layer)
     images = recording.top_images(layer, top)
@@ -117,11 +125,11 @@ def gather(dissection: Naming, layer: str, number: int, top: int) -> LayerCards:
             Card(label, share, None if isnan(monosemanticity) else monosemanticity, classes, images[label.neuron])
         )
     balance = block_entropies(recording, layer).tolist()
-    return LayerCards(layer, number, cards, recording.competitors(layer), _active(recording, layer), balance)
+    return LayerCards(layer, number, cards, recording.competitors(layer), _active_share(recording, layer), balance)
 
 
-def _active(recording: Recording, layer: str) -> float:
-    """Of a competition 1/U; else the share of outputs other than 0."""
+def _active_share(recording: Recording, layer: str) -> float:
+    """Share of the units that are active: 1/U in a competitive layer, else that of pooled outputs other than 0."""
     competitors = recording.competitors(layer)
     if competitors is not None:
         return 1 / competitors

@@ -1,4 +1,4 @@
-"""The dissection as pages to look at."""
+"""Writing of the atlas: a dissection as pages to look at."""
 
 from __future__ import annotations
 
@@ -29,25 +29,26 @@ def write_atlas(
 ) -> Path:
     """Write a folder of static pages: an overview, a page for each layer, one for each explained image.
 
-    Beside them ``layers.json``, the figures of every layer for other programs.
+    Beside them it writes ``layers.json``, the figures of every layer for other programs.
 
-    It opens from disk and needs no network. Without JavaScript everything is there but searching and sorting. Images
-    are named after their content, layers and pages by number: no key becomes a path. Files appear whole, the overview
-    last, so a run that was interrupted is simply repeated.
+    The atlas opens from disk and needs no network. Without JavaScript everything but searching and sorting works. Image
+    files are named after their content, pages by number: no key becomes a path. Files appear whole, the overview last,
+    so a run that was interrupted is simply repeated.
 
     Args:
-        dissection: to show, all its layers.
-        folder: made if it is not there.
+        dissection: the dissection to show, with all its layers.
+        folder: folder to write into; it is made if it is not there.
         title: heading of the overview.
-        top: images to show for each neuron, at least 1.
-        explained: images with their explanations.
-        progress: show a bar where there are more than 200 thumbnails.
+        top: number of images to show for each neuron, at least 1.
+        explained: images with their explanations, for pages of their own.
+        progress: show a progress bar if there are more than 200 thumbnails.
 
     Returns:
         The path of the overview, ``folder/index.html``.
 
     Raises:
-        ValueError: ``top`` is less than 1.
+        ValueError: ``top`` is below 1.
+        OSError: a file cannot be written.
 
     Example:
         >>> from PIL import Image

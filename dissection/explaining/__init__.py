@@ -1,4 +1,4 @@
-"""One image: which neurons were active, what they stand for, where, and what they did for the class."""
+"""Explanations of one image: which neurons were active, where, what they stand for and contribute to the class."""
 
 from lwta.dissection.explaining.attribution import explain
 from lwta.dissection.explaining.explanation import Explained, Explanation

@@ -1,4 +1,4 @@
-"""One image: which neurons were active, what they stand for, and what they did for the predicted class."""
+"""Attribution on one image: which neurons were active, and what each contributed to the predicted class."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from lwta.support.running import evaluating
 from lwta.support.seeds import derive, seeded
 
 MAPPED = 12
-"""Neurons of each layer whose positions are kept."""
+"""Number of neurons in each layer, those that contribute most, whose positions are kept."""
 
 
 def explain(
@@ -39,30 +39,32 @@ def explain(
     draws: int = 1,
     seed: int = 0,
 ) -> Explanation:
-    """What the active neurons on one image stand for, and what each contributed to a class.
+    """Explain the prediction on one image: what the active neurons stand for, and what each contributed to a class.
 
-    The contribution of a neuron is its output times the gradient of the class's logit with respect to that output.
+    The contribution of a neuron is its attribution by activation × gradient: its output times the gradient of the
+    class's logit with respect to that output.
     Where the rest of the network is linear, the contributions of a layer add up to the logit less its bias. Only
     winners are listed: a loser's output is 0, and so is what it contributes. The gradient passes later competitions by
     their straight-through estimator. (DISCOVER, arXiv 2310.04929, lists activations alone.)
 
     Args:
-        model: the dissected network, which gives logits (1, C) for one image.
-        image: PIL.
-        dissection: names the neurons, and gives the layers.
+        model: the dissected network, which returns logits (1, C) for one image.
+        image: PIL image.
+        dissection: the dissection of the network, which names its neurons.
         transform: preprocessing; None for that of the dissection.
         layers: some of the dissected layers; None for all.
         class_names: C names of the classes; None for those that a network of `lwta.create_model` carries, or numbers.
         target: index or name of the class to explain; None for the one that is predicted.
-        versus: index or name of another: the contributions are then to the difference of the two logits.
-        draws: of the winners, at least 1. Probabilities are averaged over them; the neurons and contributions are those
-            of the first draw.
-        seed: of the draws, at least 0.
+        versus: index or name of another class: the contributions are then to the difference of the two logits.
+        draws: how often the winners are drawn, at least 1. Probabilities are averaged over the draws; the neurons and
+            contributions are those of the first draw.
+        seed: seed of the draws, at least 0.
 
     Raises:
-        ValueError: a layer was not dissected, there are not as many names as classes, ``target`` or ``versus`` is none
-            of them or both are the same, or ``draws`` is below 1.
-        TypeError: ``image`` is not a PIL image, or the model gives no logits (1, C).
+        ValueError: a layer was not dissected, ``transform`` is None for a dissection opened from a store, there are not
+            as many names as classes, ``target`` or ``versus`` is none of them or both are the same, or ``draws`` is
+            below 1.
+        TypeError: ``image`` is not a PIL image, or the model does not return logits (1, C).
     """
     if not isinstance(image, Image.Image):
         raise TypeError(f"image must be a PIL image, got {type(image).__name__}")
@@ -109,14 +111,14 @@ def explain(
 
 
 class _Run(NamedTuple):
-    """One forward of the network, and what its layers gave, still in the graph."""
+    """One forward pass of the network: its logits and the outputs of its layers, still in the graph."""
 
     logits: Tensor
     taps: list[Tap]
     outputs: list[Tensor]
 
     def contributions(self, objective: Tensor) -> Iterator[tuple[Tap, Tensor, Tensor]]:
-        """Layer by layer, its output, and that times the gradient of the objective."""
+        """Yield each layer's tap, its output, and its attribution: output times gradient of the objective."""
         gradients = torch.autograd.grad(objective, self.outputs, allow_unused=True)
         for tap, output, gradient in zip(self.taps, self.outputs, gradients, strict=True):
             yield tap, output, (torch.zeros_like(output) if gradient is None else output * gradient).detach()
@@ -126,11 +128,11 @@ def _run(model: nn.Module, names: Sequence[str], pool: Pool, inputs: Tensor, see
     with tapped(model, names, pool) as taps, _kept_outputs(model, names) as outputs:
         with seeded(derive(seed, 0), inputs.device):
             logits = model(inputs)
-        return _Run(logits, taps, [outputs[name] for name in names])  # they ran in an order of their own
+        return _Run(logits, taps, [outputs[name] for name in names])  # the layers may have run in another order
 
 
 def _probabilities(model: nn.Module, logits: Tensor, inputs: Tensor, draws: int, seed: int) -> Tensor:
-    """(draws, C), the first those of the logits."""
+    """Class probabilities of each draw, (draws, C); the first draw is that of ``logits``."""
     rows = [logits.detach()]
     with torch.no_grad():
         for draw in range(1, draws):
@@ -142,7 +144,7 @@ def _probabilities(model: nn.Module, logits: Tensor, inputs: Tensor, draws: int,
 def _question(
     target: int | str | None, versus: int | str | None, predicted: int, names: Sequence[str] | None, classes: int
 ) -> tuple[int, int | None]:
-    """Index of the class to explain, and of that to compare it with."""
+    """Return the index of the class to explain, and of the class to compare it with or None."""
     wanted = class_index("target", target, names, classes)
     explained = predicted if wanted is None else wanted
     other = class_index("versus", versus, names, classes)
@@ -152,7 +154,7 @@ def _question(
 
 
 def _most_probable(chances: Tensor, names: Sequence[str], wanted: Collection[int | None]) -> list[ClassProbability]:
-    """Of (draws, C) probabilities, the five classes of the highest mean, and those that are wanted."""
+    """Return the five classes of the highest mean of (draws, C) probabilities, and those that are wanted."""
     order = chances.mean(0).argsort(descending=True, stable=True).tolist()
     chosen = order[:5] + [index for index in order[5:] if index in wanted]
     spread = chances.std(0, correction=0)
@@ -169,7 +171,7 @@ def _check_logits(logits: object, class_names: Sequence[str] | None) -> None:
 
 @contextmanager
 def _kept_outputs(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
-    """While the context lasts, the layers' last outputs, in the graph."""
+    """Context in which the layers' last outputs are kept by name, still in the graph."""
     outputs: dict[str, Tensor] = {}
     with ExitStack() as stack:
         for name, module in find_layers(model, names).items():
@@ -185,7 +187,7 @@ def _kept_outputs(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, 
 def _evidence(
     tap: Tap, output: Tensor, contributions: Tensor, concepts: Sequence[str | None], prefix: int | None
 ) -> list[Evidence]:
-    """The active neurons, by the size of their contribution; ties in the order of the neurons."""
+    """Evidence of the active neurons, by the size of their contribution; ties in the order of the neurons."""
     activations = tap.take(["image"])
     by_position = contributions.movedim(tap.axis, -1).reshape(-1, activations.neurons)
     totals = (by_position[:1] if tap.pool == "cls" else by_position).sum(0).tolist()
@@ -202,7 +204,7 @@ def _evidence(
 
 
 def _active(activations: Activations) -> Iterator[tuple[int, float, float]]:
-    """Neuron, pooled output and share of the positions won, of every neuron that is active on the one image."""
+    """Yield number, pooled output and share of the positions won of every neuron that is active on the one image."""
     if isinstance(activations, WinnerActivations):
         columns = (activations.units, activations.values, activations.shares)
         yield from zip(*(column.tolist() for column in columns), strict=True)

@@ -1,4 +1,4 @@
-"""Evidence for the prediction on one image, as data, text and JSON."""
+"""Findings about the prediction on one image, as data, text and JSON."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from lwta.support.text import did_you_mean
 
 @dataclass(frozen=True)
 class ClassProbability:
-    """How probable a class is."""
+    """Probability of a class for one image, over the draws of the winners."""
 
     index: int
     name: str
     mean: float
-    """Over the draws of the winners."""
+    """Mean over the draws."""
     std: float
     """Standard deviation over the draws; 0 for a single one."""
 
@@ -35,57 +35,57 @@ class Evidence:
     layer: str
     neuron: int
     concept: str | None
-    """Label of the neuron; None if it is dead on the probe."""
+    """Label of the neuron; None if it is dead on the probing set."""
     activation: float
-    """Its output, pooled as in the dissection; may be negative, for a winner too."""
+    """Output of the neuron, pooled as in the dissection; it may be negative, for a winner too."""
     share: float
     """Share of the image's positions that it won; 1 without positions or without competition."""
     contribution: float
-    """Output times gradient of the explained logit, or difference of two logits, with respect to it, summed over the
-    positions; with pooling "cls", at the class token."""
+    """Attribution by activation × gradient: output times the gradient of the explained logit, or of the difference of two,
+    with respect to it, summed over the positions; with pooling "cls", at the class token."""
     where: Tensor | None = field(default=None, repr=False, compare=False)
-    """(h, w) float32: its output at each position, 0 where it lost; of tokens, on their grid. None where the layer has
-    no positions, and for all but the neurons of each layer that contribute most."""
+    """Output of the neuron at each position, or each token on the grid, (h, w) float32; 0 where it lost. None where the
+    layer has no positions, and for all but the neurons of each layer that contribute most."""
 
 
 @dataclass(frozen=True)
 class Findings:
-    """Evidence for a prediction, neuron by neuron, as data, text and JSON; `Explanation` adds the page."""
+    """Findings about a prediction, neuron by neuron, as data, text and JSON; `Explanation` adds the page."""
 
     predicted: int
-    """Index of the class of the highest probability, averaged over the draws."""
+    """Index of the predicted class: that of the highest probability, averaged over the draws."""
     class_name: str
     probability: float
-    """Of the class predicted, averaged over the draws."""
+    """Probability of the predicted class, averaged over the draws."""
     logit: float
-    """Of the class predicted, in the first draw."""
+    """Logit of the predicted class in the first draw."""
     target: int
-    """Index of the class explained."""
+    """Index of the explained class."""
     target_name: str
     versus: int | None
-    """Index of the class it is compared with."""
+    """Index of the class with which the explained one is compared, or None."""
     versus_name: str | None
     explained_logit: float
-    """What the contributions are to, in the first draw: the target's logit, less that of ``versus``."""
+    """Number that the contributions are to: the target's logit in the first draw, less that of ``versus`` if given."""
     draws: int
     probabilities: list[ClassProbability]
-    """The most probable classes, at most five, and those explained."""
+    """Probabilities of the most probable classes, at most five, and of ``target`` and ``versus``."""
     evidence: dict[str, list[Evidence]]
-    """By layer, the neurons that were active in the first draw, the largest contributions, for or against, first."""
+    """Neurons that were active in the first draw, by layer; the largest contributions, for or against, come first."""
     seen: Image.Image | None = field(default=None, repr=False)
-    """What the network saw: its input as a picture, of full contrast. None for inputs that are no picture."""
+    """Input of the network as a picture of full contrast: what it saw. None for inputs that are no picture."""
 
     @property
     def question(self) -> str:
-        """What is explained, in words."""
+        """Name of the explained class, with the one it is compared with: "cat rather than dog"."""
         return self.target_name if self.versus is None else f"{self.target_name} rather than {self.versus_name}"
 
     def heat_map(self, evidence: Evidence, size: int = 256) -> Image.Image:
-        """Picture of where the neuron is active, over what the network saw: red for positive output, else blue.
+        """Return a picture of where the neuron is active over what the network saw: positive output red, negative blue.
 
         Args:
-            evidence: with positions.
-            size: pixels of the longer side.
+            evidence: a neuron with positions.
+            size: length of the longer side in pixels.
 
         Raises:
             ValueError: the evidence has no positions, or the input was no picture.
@@ -97,7 +97,7 @@ class Findings:
         return overlaid(self.seen, evidence.where, size)
 
     def table(self, rows: int | None = 10) -> str:
-        """For the terminal, with the first ``rows`` neurons of each layer that contributed, or all of them (None)."""
+        """Return a table for the terminal, with the first ``rows`` contributing neurons of each layer or all (None)."""
         lines = [f"predicted: {self.class_name} ({self.probability:.1%})"]
         if self.draws > 1:
             chances = (f"{one.name} {one.mean:.1%} ± {one.std:.1%}" for one in self.probabilities)
@@ -116,11 +116,11 @@ class Findings:
         return "\n".join(lines)
 
     def to_dict(self, *, rows: int | None = None, maps: bool = False) -> dict[str, Any]:
-        """Numbers, texts, lists and dictionaries alone.
+        """Return the findings as numbers, texts, lists and dictionaries alone.
 
         Args:
-            rows: neurons of each layer, the largest contributions first; None for all.
-            maps: also the maps of where they are active, as lists of rows.
+            rows: how many neurons of each layer, the largest contributions first; None for all.
+            maps: whether to add the maps of where neurons are active, as lists of rows.
         """
         names = ("predicted", "class_name", "probability", "logit", "target", "target_name", "versus", "versus_name")
         return {
@@ -132,7 +132,7 @@ class Findings:
         }
 
     def to_json(self, path: str | Path, *, rows: int | None = None, maps: bool = False) -> None:
-        """Write `to_dict` as UTF-8."""
+        """Write `to_dict` to a JSON file in UTF-8."""
         write_json(self.to_dict(rows=rows, maps=maps), path)
 
     def __str__(self) -> str:
@@ -149,7 +149,13 @@ def _with_map(evidence: Evidence, maps: bool) -> dict[str, Any]:
 
 
 def class_index(name: str, wanted: int | str | None, class_names: Sequence[str] | None, classes: int) -> int | None:
-    """Index of a class, by its index or name.
+    """Return the index of a class that is given by its index or name; None for None.
+
+    Args:
+        name: name of the argument, for messages.
+        wanted: the class.
+        class_names: names of the classes, if they are known.
+        classes: number of the classes.
 
     Raises:
         ValueError: there is no such class.

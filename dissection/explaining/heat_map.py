@@ -1,4 +1,4 @@
-"""Maps of where a neuron fired, as pictures."""
+"""Heat maps: pictures of where a neuron is active."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-POSITIVE, NEGATIVE = (214, 48, 39), (33, 102, 172)  # red and blue that colour-blind readers tell apart
+POSITIVE, NEGATIVE = (214, 48, 39), (33, 102, 172)  # red and blue that colour-blind readers can distinguish
 STRONGEST = 0.75  # opacity of the largest value
-FADED = 0.35  # of the picture's own colours, so that those of the map stand out
+FADED = 0.35  # share that stays of the picture's own colours, so that those of the map stand out
 
 
 def seen(inputs: Tensor) -> Image.Image | None:
-    """The input of a network, (1, C, h, w), as a picture: its smallest value black, its largest white.
+    """Return the input of a network, (1, C, h, w), as a picture: its smallest value black, its largest white.
 
-    Whatever the preprocessing cut away is missing here too, so that maps of positions fit. None unless C is 1 or 3.
+    Whatever the preprocessing cut away is missing here too, so that maps of positions fit. It is None unless C is 1 or
+    3.
     """
     if inputs.ndim != 4 or inputs.shape[1] not in (1, 3):
         return None
@@ -28,15 +29,15 @@ def seen(inputs: Tensor) -> Image.Image | None:
 
 
 def positions(output: Tensor, prefix: int | None) -> Tensor | None:
-    """Output of a layer for one image by neuron and place: (1, h, w, D) or tokens (1, L, D) to (D, h, w), neurons last.
+    """Return the output of a layer for one image by neuron and position, (D, h, w).
 
     Args:
-        output: neurons on the last axis.
-        prefix: how many tokens come before those of the grid; None if that is not known, then as many, none or one, as
-            leave a square.
+        output: (1, h, w, D), or tokens (1, L, D).
+        prefix: number of tokens before those of the grid; None if it is not known: then none or one, whichever leaves a
+            square.
 
     Returns:
-        None if there are no positions, or the tokens form no square.
+        The maps; None if there are no positions, or the tokens form no square.
     """
     if output.ndim == 4:
         return output[0].movedim(-1, 0)
@@ -51,10 +52,10 @@ def positions(output: Tensor, prefix: int | None) -> Tensor | None:
 
 
 def overlaid(picture: Image.Image, where: Tensor, size: int) -> Image.Image:
-    """The map over the picture, ``size`` pixels on the longer side."""
+    """Return the picture with the map ``where`` (h, w) over it, ``size`` pixels on the longer side."""
     scale = size / max(picture.size)
     shape = (max(round(picture.width * scale), 1), max(round(picture.height * scale), 1))
-    small = max(picture.size) < size // 4  # pixels of few are shown as they are
+    small = max(picture.size) < size // 4  # the pixels of a tiny picture are shown unsmoothed
     base = np.asarray(picture.convert("RGB").resize(shape, _NEAREST if small else _SMOOTH), dtype=np.float32)
     grey = base.mean(2, keepdims=True)
     base = grey + FADED * (base - grey)
@@ -69,6 +70,6 @@ _NEAREST, _SMOOTH = Image.Resampling.NEAREST, Image.Resampling.BILINEAR
 
 
 def prefix_tokens(model: torch.nn.Module) -> int | None:
-    """Tokens before those of the image's grid, where the model tells, as timm's do."""
+    """Return the number of tokens before those of the image's grid, if the model has it, as timm's do; else None."""
     prefix = getattr(model, "num_prefix_tokens", None)
     return prefix if isinstance(prefix, int) else None

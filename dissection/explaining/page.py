@@ -1,4 +1,4 @@
-"""Page of an image whose classification is explained."""
+"""Page that explains the classification of one image."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from lwta.dissection.pages.thumbnails import Picture, Save, embedded_picture
 
 SIDE = 480  # pixels of the longer side of the picture
 ROWS = 20  # neurons shown of each layer
-MAP_SIDE = 160
+MAP_SIDE = 160  # pixels of the longer side of a heat map
 
 
 @dataclass(frozen=True)
 class Row:
-    """A piece of evidence."""
+    """Row of the page: one neuron's evidence."""
 
     evidence: Evidence
     width: float
-    """Of its bar: the contribution's size, the largest of the layer being 1."""
+    """Length of the bar: size of the contribution, relative to the largest of the layer."""
     heat: Picture | None
 
 
 @dataclass(frozen=True)
 class ImagePage:
-    """An explained image on its page."""
+    """Content of the page of an explained image."""
 
     key: str
     number: int
-    """From 1 on."""
+    """Number of the page, from 1 on."""
     picture: Picture | None
-    """None where there is nothing to show: the network was given no picture."""
+    """Picture of the image; None where there is nothing to show."""
     explanation: Findings
     layers: dict[str, list[Row]]
     active: dict[str, int]
-    """By layer, how many neurons were active."""
+    """Number of active neurons by layer."""
 
     @property
     def page(self) -> str:
-        """File of its page."""
+        """File name of the page."""
         return f"image-{self.number:02d}.html"
 
 
@@ -60,21 +60,21 @@ def image_page(key: str, image: Image.Image | None, explanation: Findings, numbe
 
 
 def _rows(explanation: Findings, evidence: list[Evidence], save: Save) -> list[Row]:
-    """Of the neurons of a layer that contributed anything, those that contributed most."""
+    """Rows of those neurons of a layer that contributed most."""
     shown = [one for one in evidence if one.contribution][:ROWS]
     largest = max((abs(one.contribution) for one in shown), default=1.0)
     return [Row(one, abs(one.contribution) / largest, _heat(explanation, one, save)) for one in shown]
 
 
 def _heat(explanation: Findings, evidence: Evidence, save: Save) -> Picture | None:
-    """Save where the neuron is active, over what the network saw; None where it has no positions."""
+    """Save a heat map of where the neuron is active; return None where it has no positions."""
     if evidence.where is None or explanation.seen is None:
         return None
     return save(explanation.heat_map(evidence, MAP_SIDE), MAP_SIDE)
 
 
 def write_page(title: str, image: Image.Image | None, explanation: Findings, path: str | Path) -> None:
-    """See `lwta.dissection.explaining.Explanation.to_html`."""
+    """Write the page of one image; see `lwta.dissection.explaining.Explanation.to_html`."""
     style = Markup((STATIC / "atlas.css").read_text(encoding="utf-8"))
     page = image_page(title, image, explanation, 1, embedded_picture)
     html = templates().get_template("explanation.html").render(image=page, style=style, links={})

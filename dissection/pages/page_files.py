@@ -1,4 +1,4 @@
-"""Files of the atlas: templates, and pages that are whole or not there, so that a run is simply repeated."""
+"""Files of pages: their templates, and writing them whole or not at all, so that a run is simply repeated."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def replace_file(path: Path, content: bytes | str) -> None:
 
 
 def templates() -> Environment:
-    """Of the pages; whatever they are given is escaped."""
+    """Return the environment of the page templates; all values in them are escaped."""
     return Environment(
         loader=PackageLoader("lwta.dissection.pages"),
         autoescape=True,
@@ -31,7 +31,7 @@ def templates() -> Environment:
 
 
 def script(name: str, value: Any) -> str:
-    r"""JavaScript that sets a global to a JSON value, safe in a page as well: it has no ``<``.
+    r"""Return JavaScript that sets a global to a JSON value; it has no ``<`` and so is safe within a page too.
 
     Example:
         >>> script("WORDS", ["</script>"])

@@ -1,4 +1,4 @@
-"""Plots as inline SVG: no library, no network, colours of the page."""
+"""Plots as inline SVG in the colours of the page, without a library or network."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ WIDTH, HEIGHT, FOOT = 240, 64, 16
 
 
 def histogram(values: Sequence[float], title: str, bins: int = 24, bounds: tuple[float, float] | None = None) -> Markup:
-    """How the values are spread, with the two ends and the median written below.
+    """Return a histogram of the values, with the two ends written below and the median marked.
 
     Args:
-        values: finite; of none there is no plot.
-        title: what a screen reader says.
-        bins: bars.
-        bounds: the ends of the axis; None for the smallest and the largest value.
+        values: finite numbers; without any there is a line of text instead of a plot.
+        title: title of the plot, which screen readers say.
+        bins: number of bars.
+        bounds: ends of the axis; None for the smallest and the largest value.
 
     Example:
         >>> print(histogram([], "scores"))

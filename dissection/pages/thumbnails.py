@@ -1,4 +1,4 @@
-"""Pictures of the atlas as files: small, and named after their content."""
+"""Pictures of the atlas: small files that are named after their content."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from lwta.dissection.pages.page_files import replace_file
 from lwta.dissection.probe import Probe
 
 THUMBNAIL = 128  # pixels of the longer side; images below it stay as they are
-MANY = 200
+MANY = 200  # thumbnails beyond which a progress bar is shown
 
 
 class Picture(NamedTuple):
-    """An image file of the atlas."""
+    """Picture on a page: an image file of the atlas, or one within the page itself."""
 
     file: str
-    """Relative to the atlas."""
+    """Path of the file relative to the atlas, or a data URL."""
     width: int
     height: int
 
     @property
     def small(self) -> bool:
-        """Whether its pixels are to be seen as they are."""
+        """Whether the picture is so small that its pixels are shown unsmoothed."""
         return max(self.width, self.height) < THUMBNAIL // 2
 
 
 Save = Callable[[Image.Image, int], Picture]
-"""Puts an image, of so many pixels on its longer side at most, where a page finds it."""
+"""Callable that saves an image, with at most so many pixels on its longer side, where a page finds it."""
 
 
 def encoded(image: Image.Image, longer_side: int) -> tuple[bytes, str, tuple[int, int]]:
-    """Content, "png" or, of an image that is large or had to be made smaller, "jpeg", and width and height."""
+    """Encode an image, shrunk if need be; return content, format ("png" for small images, else "jpeg") and size."""
     image, form = image.convert("RGB"), "png"
     if max(image.size) > longer_side:
         image.thumbnail((longer_side, longer_side), Image.Resampling.LANCZOS)
@@ -51,7 +51,7 @@ def encoded(image: Image.Image, longer_side: int) -> tuple[bytes, str, tuple[int
 
 
 def write_picture(image: Image.Image, longer_side: int, folder: Path) -> Picture:
-    """Write ``folder/images/CONTENT.png`` or ``.jpg``."""
+    """Write an image to ``folder/images/DIGEST.png`` or ``.jpg``, where DIGEST is that of its content."""
     data, form, size = encoded(image, longer_side)
     file = f"images/{blake2b(data, digest_size=8).hexdigest()}.{form.replace('jpeg', 'jpg')}"
     replace_file(folder / file, data)
@@ -59,13 +59,13 @@ def write_picture(image: Image.Image, longer_side: int, folder: Path) -> Picture
 
 
 def embedded_picture(image: Image.Image, longer_side: int) -> Picture:
-    """A picture that is part of the page itself."""
+    """Return the image as a picture that is part of the page itself: a data URL."""
     data, form, size = encoded(image, longer_side)
     return Picture(f"data:image/{form};base64,{base64.b64encode(data).decode()}", *size)
 
 
 def write_thumbnails(probe: Probe, keys: Sequence[str], folder: Path, *, progress: bool = True) -> dict[str, Picture]:
-    """By key, thumbnails of the images that can be read again."""
+    """Write thumbnails of those of the images that can be read again, and return them by key."""
     hidden = not progress or len(keys) <= MANY
     bar = tqdm(probe.images(keys), total=len(keys), desc="thumbnails", unit=" images", disable=hidden)
     return {key: write_picture(image, THUMBNAIL, folder) for key, image in bar}
