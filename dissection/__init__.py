@@ -1,4 +1,4 @@
-"""What does each neuron stand for? CLIP, probing sets, similarities, explanations, scores, report."""
+"""Dissection: what does each neuron stand for? CLIP, probing sets, similarities, explanations, scores, reports."""
 
 from lwta.dissection.dissecting import dissect
 from lwta.dissection.explaining import ClassProbability, Evidence, Explained, Explanation, explain

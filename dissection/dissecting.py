@@ -1,4 +1,4 @@
-"""Dissection: which concept does each neuron stand for?"""
+"""Dissection of a network: the pass over the images, and the naming of its neurons."""
 
 from __future__ import annotations
 
@@ -52,48 +52,50 @@ def dissect(
 ) -> Dissection:
     """Name every neuron of some layers by the concept most similar to the images that excite it.
 
-    The network and CLIP see the probe once. A neuron's activation on an image is its output, pooled to one number; in
-    competitive layers it has one only where it won, by the word of the layer itself. Sampled winners are drawn once
-    (DISCOVER, arXiv 2310.04929, section 3.3), or ``draws`` times and averaged. The model comes back in the mode and on
-    the device it was in.
+    The network and CLIP see the probing set once. A neuron's activation on an image is its output, pooled to a number.
+    In an LWTA layer only wins count; who won comes from the layer, not from the output. Sampled winners are drawn once
+    (DISCOVER, arXiv 2310.04929, section 3.3), or ``draws`` times and averaged. Afterwards the model is in the mode and
+    on the device it was in before.
 
     Args:
         model: any network that takes a batch of images.
         layers: names as in ``model.named_modules()``, of competitive layers or any others with outputs (N, D),
             (N, L, D) or (N, D, H, W).
-        probe: a folder, zip or tar archive of images, WebDataset shards, a dataset, or an iterable of (key, image): see
-            `Probe.of`.
+        probe: probing set: a folder, zip or tar archive of images, WebDataset shards, a dataset, or an iterable of
+            (key, image); see `Probe.of`.
         clip: an encoder, or the name of one as in `ClipEncoder`.
         concepts: `Concepts`, names, "imagenet", "imagenet21k", "tiny", or a text file.
-        similarity: a name among `SIMILARITIES`, or what makes an accumulator, such as ``partial(SoftWPMI, top_k=50)``.
+        similarity: a name among `SIMILARITIES`, or a callable that makes an accumulator, such as
+            ``partial(SoftWPMI, top_k=50)``.
         pool: how positions or tokens become one number: "mean", "max", or "cls", the first token; "auto" is "cls" for
             tokens of a model with a class token, else "mean".
-        transform: the network's preprocessing, from a PIL image to a tensor; weights of torchvision, or their name, to
-            which it belongs; or None for models of timm and open_clip, which carry it.
-        batch_size: images at a time. With another one, sampled winners are other draws.
-        workers: processes that read and preprocess images.
-        seed: of the draws of the winners, at least 0; the same one gives the same result.
-        device: where to compute; None is where the model is.
-        progress: show a bar.
-        store: folder to record into, shard by shard; what it holds already is not recorded again, so a pass that was
-            stopped goes on, another similarity, other concepts or some of the layers need no pass, further layers need
-            the network alone, and further networks share the embeddings of the images. In a process group (torchrun)
-            the processes share the work, and all get the result. Images are told apart by key and, in folders and
-            archives, by size: remove the store if one was replaced by another of as many bytes. None records in memory.
-        name: of the network in the store; None for the name of its class.
-        shard_images: images after which the store is written, in whole batches; a store keeps those it began with.
-        precision: in which networks compute, CLIP's image tower included: "bfloat16" or "float16" by autocast,
-            "float32", or "auto": bfloat16 on GPUs that have it, for networks whose parameters are float32.
+        transform: the network's preprocessing, from a PIL image to a tensor; the weights of torchvision to which it
+            belongs, or their name; or None for models of timm and open_clip, which carry it.
+        batch_size: images at a time; another size draws other winners.
+        workers: number of processes that read and preprocess images; with 0 this process does it.
+        seed: seed of the draws of the winners, at least 0; the same seed gives the same result.
+        device: device to compute on; None for that of the model.
+        progress: show a progress bar.
+        store: folder to record into, shard by shard; None records in memory. Whatever the store holds already is not
+            recorded again: a pass that was stopped is resumed; another similarity, other concepts or some of the layers
+            need no pass; further layers need only the network; further networks share the embeddings of the images. In
+            a process group (torchrun) the processes share the work, and the result is returned in all of them. Images
+            are identified by key and, in folders and archives, by size: remove the store if an image was replaced by
+            another of as many bytes.
+        name: name of the network in the store; None for the name of its class.
+        shard_images: images in a shard of the store, in whole batches; a store keeps the size it began with.
+        precision: precision in which networks compute, CLIP's image tower included: "bfloat16" or "float16" by
+            autocast, "float32", or "auto": bfloat16 on GPUs that have it, for networks whose parameters are float32.
         draws: how often the winners are drawn. With several, a neuron's activation is its mean over the draws, 0 in
             those it lost; on an image where it won in one of them, it won.
-        compile: run the network by `torch.compile`, which takes a minute and then saves time on large probes.
+        compile: run the network by `torch.compile`, which takes a minute and then saves time on large probing sets.
 
     Raises:
-        ValueError: an unknown layer, similarity, pool or precision, fewer than one draw, no image or none readable, no
-            concept or one that CLIP has no word for, precomputed embeddings that lack keys of the probe, a missing
-            ``transform``. Also a store that holds this name with other weights, architecture, preprocessing, probe,
-            CLIP, pooling, batch size, seed, precision or draws.
-        FileNotFoundError: there is no such folder or file.
+        ValueError: a layer, similarity, pooling or precision is unknown, there is less than one draw, there is no image
+            or none is readable, there is no concept or one that CLIP has no token for, precomputed embeddings lack keys
+            of the probe, or ``transform`` is missing. Also if the store holds this name with other weights,
+            architecture, preprocessing, probe, CLIP, pooling, batch size, seed, precision or draws.
+        FileNotFoundError: the folder or file of the probe or the concepts does not exist.
         OSError: no space is left for the store; what is in it stays.
 
     Warns:

@@ -1,4 +1,4 @@
-"""Dissection of what is in a store, without the network."""
+"""Opening of a store: a dissection without the network."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ def open_store(
     probe: Probe | str | Path | Iterable[Any] | None = None,
     device: torch.device | str = "cpu",
 ) -> Dissection:
-    """What `dissect` recorded, by any concepts and similarity, without the network and without touching an image.
+    """Open what `dissect` recorded: name the neurons by any concepts and similarity, without network or images.
 
-    The result does all that one of `dissect` does, except for explaining images, which takes the network.
+    The result can do all that one of `dissect` can, except for explaining images, which needs the network.
 
     Args:
         store: folder that `dissect` filled.
         concepts: as in `dissect`.
-        name: of the network in the store; None if there is only one.
+        name: name of the network in the store; None if there is only one.
         clip: the encoder with which the store was filled; None opens it by its name.
         similarity: as in `dissect`.
         layers: some of the recorded layers; None for all.
-        probe: the images, if a report is to show them.
-        device: where similarities are computed, of which `cos_cubed` and the PMIs have kernels for GPUs.
+        probe: the images, as in `dissect`, if a report is to show them.
+        device: device to compute similarities on; "cos_cubed", "soft_wpmi" and "wpmi" have kernels for GPUs.
 
     Raises:
         FileNotFoundError: there is no such store, or no network of this name in it.
-        ValueError: several networks and no ``name``, another CLIP than the store's, a layer that was not recorded, a
-            recording that is not complete, or damaged.
+        ValueError: the store holds several networks and ``name`` is None, ``clip`` is another than the store's, a layer
+            was not recorded, or the recording is not complete, or is damaged.
 
     Example:
         >>> from PIL import Image

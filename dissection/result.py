@@ -1,4 +1,4 @@
-"""The result of a dissection: what `dissect` and `open_store` return."""
+"""Result of a dissection, which `dissect` and `open_store` return."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from lwta.dissection.similarity import Similarity
 
 
 class Dissection(Naming):
-    """Named neurons of a network. It keeps what was recorded: other words and similarities need no second pass.
+    """Dissection of a network: its neurons and their names.
 
-    Made by `lwta.dissection.dissect`, or by `lwta.dissection.open_store` from what that recorded.
+    `lwta.dissection.dissect` makes it, or `lwta.dissection.open_store` from what that recorded. It keeps the recording,
+    so other concepts and similarities need no second pass over the images: see `relabel`.
 
     Example:
         >>> from PIL import Image
@@ -43,10 +44,27 @@ class Dissection(Naming):
         draws: int = 1,
         seed: int = 0,
     ) -> Explanation:
-        """Why the network sees in one image what it sees: see `lwta.dissection.explain`.
+        """Explain the prediction on one image: which neurons were active, and what each contributed to a class.
+
+        The contribution of a neuron is its attribution by activation × gradient: its output times the gradient of the
+        class's logit with respect to that output. `lwta.dissection.explain` does the same with any network given to it.
+
+        Args:
+            image: PIL image, which the preprocessing of the dissection turns into the network's input.
+            layers: some of `layers`; None for all.
+            class_names: C names of the classes; None for those that a network of `lwta.create_model` carries, or
+                numbers.
+            target: index or name of the class to explain; None for the one that is predicted.
+            versus: index or name of another class: the contributions are then to the difference of the two logits.
+            draws: how often the winners are drawn, at least 1. Probabilities are averaged over the draws; the neurons
+                and contributions are those of the first draw.
+            seed: seed of the draws, at least 0.
 
         Raises:
-            ValueError: the dissection was opened from a store, without the network.
+            ValueError: the dissection was opened from a store, without the network; a layer was not dissected, there
+                are not as many names as classes, ``target`` or ``versus`` is none of them or both are the same, or
+                ``draws`` is below 1.
+            TypeError: ``image`` is not a PIL image, or the model does not return logits (1, C).
         """
         if self.model is None:
             raise ValueError(
@@ -73,7 +91,24 @@ class Dissection(Naming):
         explained: Sequence[Explained] = (),
         progress: bool = True,
     ) -> Path:
-        """Write the atlas, with a page for each layer and explained image: see `lwta.dissection.atlas.write_atlas`."""
+        """Write the atlas: a folder of static pages with an overview, and a page for each layer and explained image.
+
+        It opens from disk and needs no network. A run that was interrupted is simply repeated.
+
+        Args:
+            folder: folder to write into; it is made if it is not there.
+            title: heading of the overview.
+            top: number of images to show for each neuron, at least 1.
+            explained: images with their explanations, for pages of their own.
+            progress: show a progress bar if there are more than 200 thumbnails.
+
+        Returns:
+            The path of the overview, ``folder/index.html``.
+
+        Raises:
+            ValueError: ``top`` is below 1.
+            OSError: a file cannot be written.
+        """
         return write_atlas(self, folder, title=title, top=top, explained=explained, progress=progress)
 
     def scores(
@@ -83,19 +118,19 @@ class Dissection(Naming):
         held_out: float = 0.3,
         similarity: str | Callable[[], Similarity] | None = None,
     ) -> Scores:
-        """How readable every layer is, and how well the output neurons are identified.
+        """Score the dissection: how readable every layer is, and how well the output neurons are identified.
 
-        To check the labels, the neurons are named once more by a part of the images, and it is tried on the others
-        whether the concepts say which of them excite the neurons. An image belongs to the others by a hash of its key,
-        so that networks are checked on the same images. All other figures are of the dissection as it is.
+        To check the labels, the neurons are named once more by a part of the images, and tested on the others: do the
+        concepts predict which of these excite the neurons? A hash of its key decides which part an image belongs to, so
+        all networks are checked on the same images. All other figures are of the dissection as it is.
 
         Args:
-            class_names: of the output neurons, in their order; None takes those that a network of `lwta.create_model`
-                carries, if it does.
-            output_layer: the layer they belong to; None is the last one without competition of as many neurons.
+            class_names: names of the output neurons, in their order; None for those that a network of
+                `lwta.create_model` carries, if it does.
+            output_layer: the layer they belong to; None for the last one without competition of as many neurons.
             held_out: share of the images on which the labels are checked, in [0, 1); 0 checks nothing.
-            similarity: by which the neurons are named for this; None is the one of that name with its default
-                parameters, so give your own if you have changed any.
+            similarity: similarity that names the neurons for this check; None for that of the dissection with its
+                default parameters, so give your own if you have changed any.
 
         Raises:
             ValueError: ``held_out`` is out of range, ``output_layer`` was not dissected, is given without names or has
@@ -110,25 +145,26 @@ class Dissection(Naming):
         layers: Sequence[str] | None = None,
         similarity: str | Callable[[], Similarity] | None = None,
     ) -> list[Found]:
-        """The neurons that are most similar to any text, best first; equal ones in the order of layers and neurons.
+        """Find the neurons that are most similar to a text, best first; equal ones in the order of layers and neurons.
 
         The text is scored as one concept beside those of the dissection, by the images that excite the neurons: so
-        neurons are found that carry another label, and no label has to resemble the text. A text that is a concept, but
-        for case, underscores and hyphens, is found at once; another takes a pass over the recording. Scores of
+        neurons are found that carry another label, and no label has to resemble the text. A text that is a concept,
+        apart from case, underscores and hyphens, is found at once; another takes a pass over the recording. Scores of
         different layers are comparable as far as the similarity makes them so: sums over a neuron's images are.
 
         Args:
-            text: a word or phrase that CLIP can encode; with precomputed embeddings, one of which there is one.
+            text: a word or phrase that CLIP can encode; with precomputed embeddings, one that has an embedding.
             n: how many neurons at most. Dead neurons are not found.
             layers: some of `layers`; None for all.
             similarity: as in `scores`.
 
         Raises:
-            ValueError: ``n`` is below 1, a layer was not dissected, or the text cannot be encoded; concepts close to it
-                are named.
+            ValueError: ``n`` is below 1, there is no layer or one was not dissected, or the text cannot be encoded (the
+                message lists concepts close to it).
+            TypeError: ``layers`` is one name instead of a sequence of names.
         """
         return search(self, text, n, layers, similarity)
 
     def audit(self) -> Audit:
-        """Concepts that several layers share, concepts that no neuron carries, blocks that divide one concept."""
+        """Audit the labels: concepts that several layers share, that no neuron carries, or that a block divides."""
         return audit(self)

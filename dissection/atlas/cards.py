@@ -24,7 +24,7 @@ class Card:
     monosemanticity: float | None
     """Monosemanticity; None where it is not defined."""
     classes: list[tuple[str, float]]
-    """Most frequent classes of the images that it won or, without competition, that excite it most, and their shares."""
+    """Most frequent classes of the images that it won (without competition, that excite it most), and their shares."""
     images: list[tuple[str, float]]
     """Key and activation of the top images."""
 

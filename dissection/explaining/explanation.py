@@ -52,7 +52,7 @@ class Explained(NamedTuple):
     """
 
     key: str
-    """Title of the page."""
+    """Key of the image, which is the title of its page."""
     image: Image.Image | None
     """Picture to show; None for a page without one."""
     explanation: Explanation

@@ -18,7 +18,13 @@ from lwta.support.text import did_you_mean
 
 @dataclass(frozen=True)
 class ClassProbability:
-    """Probability of a class for one image, over the draws of the winners."""
+    """Probability of a class for one image, over the draws of the winners.
+
+    Example:
+        >>> chance = ClassProbability(0, "cat", mean=0.9, std=0.05)
+        >>> f"{chance.name}: {chance.mean:.0%} ± {chance.std:.0%}"
+        'cat: 90% ± 5%'
+    """
 
     index: int
     name: str
@@ -30,7 +36,13 @@ class ClassProbability:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Neuron that was active on the image, and its contribution to the explained class."""
+    """Neuron that was active on the image, and its contribution to the explained class.
+
+    Example:
+        >>> evidence = Evidence("act", 3, "whiskers", activation=2.0, share=1.0, contribution=0.75)
+        >>> f"neuron {evidence.neuron}, {evidence.concept}: {evidence.contribution:+}"
+        'neuron 3, whiskers: +0.75'
+    """
 
     layer: str
     neuron: int
@@ -41,7 +53,7 @@ class Evidence:
     share: float
     """Share of the image's positions that it won; 1 without positions or without competition."""
     contribution: float
-    """Attribution by activation × gradient: output times the gradient of the explained logit, or of the difference of two,
+    """Attribution by activation × gradient: output times the gradient of the explained logit (or the difference of two)
     with respect to it, summed over the positions; with pooling "cls", at the class token."""
     where: Tensor | None = field(default=None, repr=False, compare=False)
     """Output of the neuron at each position, or each token on the grid, (h, w) float32; 0 where it lost. None where the

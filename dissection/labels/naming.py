@@ -48,7 +48,7 @@ class Label(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Naming:
-    """Named neurons of a recording; names need neither the images nor the network again.
+    """Named neurons of a recording; naming them needs neither the images nor the network again.
 
     `lwta.dissection.Dissection` adds scores, explanations, search and reports.
     """

@@ -1,4 +1,4 @@
-"""One number per neuron and image: how the output of a layer is pooled, and what of it is kept."""
+"""Activations, one number per neuron and image: how the output of a layer is pooled, and what of it is kept."""
 
 from __future__ import annotations
 
@@ -17,102 +17,102 @@ POOLS: tuple[Pool, ...] = get_args(Pool)
 
 @dataclass(frozen=True)
 class DenseActivations:
-    """What the D neurons of an ordinary layer answer to n images."""
+    """Activations of the D neurons of an ordinary layer on n images."""
 
     values: Tensor
-    """(n, D) float32."""
+    """Pooled outputs, (n, D) float32."""
 
     def __len__(self) -> int:
         return len(self.values)
 
     @property
     def neurons(self) -> int:
-        """D."""
+        """Number of neurons, D."""
         return self.values.shape[1]
 
     def dense(self, absent: float = 0.0) -> Tensor:
-        """(n, D) float32; every neuron answers every image, so ``absent`` is used nowhere."""
+        """Return all activations, (n, D) float32; every neuron has one on every image, so ``absent`` is not used."""
         return self.values
 
     def not_finite(self) -> Tensor:
-        """(…,) int64: the images on which a value is NaN or infinite, rising."""
+        """Return the images on which a value is NaN or infinite, int64 in rising order."""
         return (~torch.isfinite(self.values)).any(1).nonzero().flatten()
 
     @property
     def competitors(self) -> None:
-        """None: nobody competes."""
+        """Competitors in a block: None, as there is no competition."""
         return None
 
     def wins(self) -> Tensor | None:
-        """None: without competition nobody wins."""
+        """Return the numbers of wins: None, as there is no competition."""
         return None
 
     def positions_won(self) -> Tensor | None:
-        """None, as `wins`."""
+        """Return the numbers of positions won: None, as there is no competition."""
         return None
 
     def active(self) -> Tensor:
-        """(D,) bool: whether each neuron was other than 0 on any of the images."""
+        """Return whether each neuron is active, other than 0, on any of the images, (D,) bool."""
         return (self.values != 0).any(0)
 
 
 @dataclass(frozen=True)
 class WinnerActivations:
-    """The wins of the D neurons of a competition on n images, image by image and by neuron within an image.
+    """Wins of the D neurons of a competitive layer on n images, sorted by image, then by neuron.
 
     A neuron wins on an image when it wins its block at one of the layer's positions or more. Its value may be negative
     or 0: that it won is known from the layer, not from the value.
     """
 
     values: Tensor
-    """(E,) float32: pooled output of each win; the positions that the neuron lost count as 0."""
+    """Pooled output of each win, (E,) float32; the positions that the neuron lost count as 0."""
 
     units: Tensor
-    """(E,) int32: the neuron that won, 0…D−1."""
+    """Neuron of each win, (E,) int32, 0…D−1."""
 
     shares: Tensor
-    """(E,) float32: share of the image's positions that it won, in (0, 1]."""
+    """Share of the image's positions that the neuron won, (E,) float32 in (0, 1]."""
 
     counts: Tensor
-    """(n,) int64: wins on each image; they add up to E."""
+    """Number of wins on each image, (n,) int64; they add up to E."""
 
     neurons: int
-    """D."""
+    """Number of neurons, D."""
 
     competitors: int
-    """U: units b·U to b·U + U − 1 are the block b."""
+    """Competitors in a block, U: units b·U to b·U + U − 1 are block b."""
 
     def __len__(self) -> int:
         return len(self.counts)
 
     def dense(self, absent: float = 0.0) -> Tensor:
-        """(n, D) float32, ``absent`` where the neuron did not win on the image."""
+        """Return all activations, (n, D) float32; ``absent`` where the neuron did not win on the image."""
         dense = torch.full((len(self.counts), self.neurons), absent)
         dense.view(-1)[self.cells()] = self.values
         return dense
 
     def images(self) -> Tensor:
-        """(E,) int64: the image of each win, 0…n−1."""
+        """Return the image of each win, (E,) int64, 0…n−1."""
         return torch.arange(len(self.counts)).repeat_interleave(self.counts)
 
     def cells(self) -> Tensor:
-        """(E,) int64: image·D + unit of each win, rising."""
+        """Return image·D + unit of each win, (E,) int64 in rising order."""
         return self.images() * self.neurons + self.units
 
     def not_finite(self) -> Tensor:
-        """(…,) int64: the images on which a value is NaN or infinite, rising."""
+        """Return the images on which a value is NaN or infinite, int64 in rising order."""
         return self.images()[~torch.isfinite(self.values)]
 
     def wins(self) -> Tensor:
-        """(D,) int64: on how many of the images each neuron won."""
+        """Return the number of images on which each neuron won, (D,) int64."""
         return torch.bincount(self.units, minlength=self.neurons)
 
     def positions_won(self) -> Tensor:
-        """(D,) float64: sum over the images of the share of positions that each neuron won."""
+        """Return the sum over the images of the share of positions that each neuron won, (D,) float64."""
         return torch.bincount(self.units, self.shares.double(), minlength=self.neurons)
 
     def active(self) -> Tensor:
-        """(D,) bool: whether each neuron won on any of the images."""
+        """Return whether each neuron is active, won on any of the images, (D,) bool."""
         return self.wins() > 0
 
 
@@ -120,15 +120,15 @@ Activations = DenseActivations | WinnerActivations
 
 
 def resolve_pool(pool: Pool, ndim: int, class_token: bool) -> Pool:
-    """The pooling that "auto" stands for: the mean over positions, but the class token where there is one.
+    """Resolve "auto" to a pooling: the class token where there is one, else the mean over the positions.
 
     Args:
-        pool: as the user gave it.
+        pool: pooling as the user gave it.
         ndim: number of dimensions of the layer's output.
         class_token: whether the first token of the model is a class token.
 
     Raises:
-        ValueError: ``pool`` is unknown, or asks for the class token of a layer that has no tokens.
+        ValueError: ``pool`` is unknown, or "cls" for a layer that has no tokens.
     """
     if pool not in POOLS:
         raise ValueError(f"pool must be one of {', '.join(map(repr, POOLS))}, got {pool!r}")
@@ -141,14 +141,14 @@ def resolve_pool(pool: Pool, ndim: int, class_token: bool) -> Pool:
 
 @dataclass(frozen=True)
 class PooledOutput:
-    """Pooled output of an ordinary layer, where the layer computed it."""
+    """Pooled output of an ordinary layer, on the device of the layer."""
 
     values: Tensor
-    """(n, D) float32."""
+    """Pooled outputs, (n, D) float32."""
 
     @classmethod
     def of(cls, output: Tensor, pool: Pool) -> PooledOutput:
-        """Pool as `pool_dense` does."""
+        """Pool an output as `pool_dense` does."""
         output = output.detach()
         if output.ndim == 4:
             output = output.flatten(2).transpose(1, 2)
@@ -159,24 +159,25 @@ class PooledOutput:
         return cls(output.mean(1, dtype=torch.float32) if pool == "mean" else output.amax(1).float())
 
     def fetch(self) -> DenseActivations:
-        """To the CPU."""
+        """Return the activations on the CPU."""
         return DenseActivations(self.values.cpu())
 
 
 @dataclass(frozen=True)
 class PooledWinners:
-    """Pooled winners of a competition, where the layer computed them: one tensor, so that one copy fetches them."""
+    """Pooled winners of a competitive layer, on its device: one tensor, so that a single copy fetches them."""
 
     numbers: Tensor
-    """float32. Of one position: (2, n, B), value and competitor of each block's winner. Of several: (2, n, D), pooled
-    output and share of the positions of each neuron."""
+    """Numbers of the winners, float32. For one position, (2, n, B): value and competitor of each block's winner. For
+    several, (2, n, D): pooled output and share of the positions of each neuron."""
     competitors: int
+    """Competitors in a block, U."""
     single: bool
-    """Whether there was one position."""
+    """Whether there is only one position."""
 
     @classmethod
     def of(cls, winners: Winners, pool: Pool) -> PooledWinners:
-        """Pool as `pool_winners` does; the dense output of several positions is never formed."""
+        """Pool winners as `pool_winners` does; the dense output of several positions is never formed."""
         images, blocks = winners.values.shape[0], winners.values.shape[-1]
         first = slice(0, 1) if pool == "cls" else slice(None)
         parts = (winners.values.detach(), winners.indices)
@@ -188,7 +189,7 @@ class PooledWinners:
         return cls(torch.stack([part.float() for part in pair]), winners.competitors, single)
 
     def fetch(self) -> WinnerActivations:
-        """To the CPU, wins alone."""
+        """Return the wins on the CPU."""
         values, others = self.numbers.cpu()
         images = len(values)
         if self.single:
@@ -206,7 +207,7 @@ class PooledWinners:
 
 
 def _by_unit(positions: Winners, pool: Pool) -> tuple[Tensor, Tensor]:
-    """Pooled output and share of the positions, (n, D) each, of the winners (n, L, B)."""
+    """Pooled output and share of the positions of each unit, (n, D) each, from the winners (n, L, B)."""
     images, length, blocks = positions.values.shape
     shape = images, blocks * positions.competitors
     units, values = positions.units().flatten(1), positions.values.flatten(1).float()
@@ -215,7 +216,7 @@ def _by_unit(positions: Winners, pool: Pool) -> tuple[Tensor, Tensor]:
     zeros = torch.zeros(shape, device=units.device)
     if pool == "max":
         best = zeros.scatter_reduce_(1, units, values, "amax", include_self=False)
-        return torch.where(won < length, best.clamp(min=0), best), won / length  # where a unit lost, it output 0
+        return torch.where(won < length, best.clamp(min=0), best), won / length  # where a unit lost, its output is 0
     if units.is_cuda:  # there this sums in a fixed order, by sorting; scatter_add_ has float atomics
         rows = torch.arange(images, device=units.device)[:, None].expand_as(units)
         zeros.index_put_((rows, units), values, accumulate=True)
@@ -238,20 +239,20 @@ def pool_winners(winners: Winners, pool: Pool) -> WinnerActivations:
     """Pool the winners of a competition, (n, …, B), over the positions between the first and the last axis.
 
     Args:
-        winners: of one forward, on any device.
+        winners: winners of one forward pass, on any device.
         pool: as in `pool_dense`; with "cls" only wins at the first token count.
     """
     return PooledWinners.of(winners, pool).fetch()
 
 
 def average(draws: Sequence[Activations]) -> Activations:
-    """Mean over several draws of the winners on the same images.
+    """Average several draws of the winners on the same images.
 
     A neuron won on an image if it won in one of the draws; its value and its share of the positions are the means over
     all draws, in which a draw that it lost counts as 0.
 
     Args:
-        draws: at least one, all of one layer.
+        draws: activations of one layer in each draw, at least one.
     """
     first = draws[0]
     if len(draws) == 1:

@@ -1,4 +1,4 @@
-"""Listening to layers while a network runs."""
+"""Hooks that listen to layers while a network runs."""
 
 from __future__ import annotations
 
@@ -15,28 +15,37 @@ from lwta.winners import Winners
 
 
 class Tap:
-    """Keeps what one layer gave at the last forward, pooled."""
+    """Hook that keeps the pooled output of one layer at the last forward pass."""
 
     def __init__(self, name: str, pool: Pool, class_token: bool) -> None:
         self.name = name
         self.pool = pool
-        """As the user asked; once the layer ran, what "auto" stands for."""
+        """Pooling that the user asked for; once the layer ran, the one that "auto" stands for."""
         self.axis = -1
-        """Once the layer ran, the axis of the neurons in its output."""
+        """Axis of the neurons in the layer's output, known once the layer ran."""
         self._asked = pool
         self._class_token = class_token
         self._outputs: list[PooledOutput | PooledWinners | Winners] = []
 
     def on_winners(self, layer: Competition, winners: Winners) -> None:
-        """Hook of a competitive layer."""
+        """Keep the winners of a competitive layer: the hook that `lwta.layers.Competition` calls.
+
+        Raises:
+            ValueError: the pooling is unknown, or does not fit the layer.
+        """
         ndim = winners.values.ndim
         self.axis = layer.dim if layer.dim is not None else _unit_axis(ndim)
         self.pool = resolve_pool(self._asked, ndim, self._class_token)
-        # compiled for GPUs, pooling would add up in any order: there it is left to `take`
+        # under torch.compile a GPU may sum in any order: keep the raw winners and pool eagerly in `take`
         self._outputs.append(winners if torch.compiler.is_compiling() else PooledWinners.of(winners, self.pool))
 
     def on_output(self, layer: nn.Module, inputs: object, output: object) -> None:
-        """Forward hook of any other layer."""
+        """Keep the output of any other layer: a forward hook of torch.
+
+        Raises:
+            TypeError: the output is not a tensor of 2, 3 or 4 dimensions.
+            ValueError: the pooling is unknown, or does not fit the layer.
+        """
         if not isinstance(output, Tensor) or output.ndim not in (2, 3, 4):
             seen = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
             raise TypeError(
@@ -47,10 +56,10 @@ class Tap:
         self._outputs.append(PooledOutput.of(output, self.pool))
 
     def take(self, keys: Sequence[str]) -> Activations:
-        """What the layer gave on the images with these keys.
+        """Return the activations of the last forward pass, which was on the images with these keys, and forget them.
 
         Raises:
-            ValueError: the layer ran never or more than once, or on another number of images, or gave NaN or infinity.
+            ValueError: the layer did not run exactly once, ran on another number of images, or gave NaN or infinity.
         """
         outputs, self._outputs = self._outputs, []
         if len(outputs) != 1:
@@ -69,15 +78,15 @@ class Tap:
 
 
 def _unit_axis(ndim: int) -> int:
-    """Of the neurons: (N, D, H, W), else the last."""
+    """Axis of the neurons: 1 in outputs (N, D, H, W), else the last."""
     return 1 if ndim == 4 else -1
 
 
 def find_layers(model: nn.Module, layers: str | Iterable[str]) -> dict[str, nn.Module]:
-    """The modules of these names, as in ``model.named_modules()``.
+    """Find the modules with these names, as in ``model.named_modules()``; return them by name.
 
     Raises:
-        ValueError: there is none of that name; close matches are given.
+        ValueError: no module has that name (the message lists close matches), or ``layers`` is empty.
     """
     names = [layers] if isinstance(layers, str) else list(layers)
     if not names:
@@ -92,7 +101,11 @@ def find_layers(model: nn.Module, layers: str | Iterable[str]) -> dict[str, nn.M
 
 @contextmanager
 def tapped(model: nn.Module, layers: str | Iterable[str], pool: Pool) -> Iterator[list[Tap]]:
-    """While the context lasts, each of the layers has a `Tap` on it."""
+    """Context in which each of the layers has a `Tap` on it; the taps are in the order of the layers.
+
+    Raises:
+        ValueError: a layer is unknown.
+    """
     class_token = any(name.split(".")[-1] in ("cls_token", "class_token") for name, _ in model.named_parameters())
     taps = []
     with ExitStack() as stack:

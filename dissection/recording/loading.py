@@ -1,4 +1,4 @@
-"""From samples to batches: each image decoded once and preprocessed for both networks."""
+"""Batches of the probing set: each image is decoded once and preprocessed for both networks."""
 
 from __future__ import annotations
 
@@ -18,33 +18,40 @@ from lwta.dissection.recording.preprocessing import Transform
 
 
 class Skipped(NamedTuple):
-    """An image that could not be read."""
+    """Image that could not be read, and the reason."""
 
     key: str
     problem: str
 
 
 class Batch(NamedTuple):
-    """The readable images of a few samples."""
+    """Batch of the probing set: the readable images among a few samples."""
 
     keys: list[str]
+    """Keys of the n readable images."""
     labels: list[str | None]
+    """Classes of these images; None where unknown."""
     inputs: Tensor | None
-    """(n, …) for the network; None if no image was readable."""
+    """Inputs of the network, (n, …); None if no image was readable."""
     clip_inputs: Tensor | None
-    """(n, 3, h, w) for CLIP; None if CLIP needs no images."""
+    """Inputs of CLIP, (n, 3, h, w); None if no image was readable, or CLIP needs no images."""
     skipped: list[Skipped]
+    """Images that could not be read."""
 
 
 @dataclass(frozen=True)
 class Collate:
-    """Makes a `Batch` of samples, in the worker process that read them."""
+    """Callable that makes a `Batch` of samples, in the worker process that read them."""
 
     transform: Transform
     clip_transform: Transform | None
 
     def __call__(self, samples: Sequence[Sample]) -> Batch:
-        """Preprocess and stack."""
+        """Preprocess the readable images and stack them.
+
+        Raises:
+            ValueError: a preprocessing does not turn every image into a tensor of one shape.
+        """
         readable = [(sample, sample.image) for sample in samples if sample.image is not None]
         return Batch(
             keys=[sample.key for sample, _ in readable],
@@ -76,19 +83,19 @@ def batches(
     only: Collection[int] | None = None,
     pin: bool = False,
 ) -> Iterator[tuple[int, Batch]]:
-    """Number and content of batches of ``batch_size`` images, the last may have fewer, in the order of the probe.
+    """Yield number and content of batches of ``batch_size`` images in the order of the probe; the last may be smaller.
 
     Args:
-        probe: of which to read the images. A stream is read by this process, whatever ``workers`` says.
-        transform: the network's preprocessing.
-        clip_transform: CLIP's; None if it needs no images.
-        batch_size: n, at least 1.
-        workers: processes that read and preprocess, each two batches ahead; 0 is this process, when a batch is due.
-        only: the numbers of the batches wanted; None for all. A stream is passed over to get at them.
+        probe: probing set to read. A stream is read by this process, whatever ``workers`` is.
+        transform: preprocessing of the network.
+        clip_transform: preprocessing of CLIP; None if it needs no images.
+        batch_size: images in a batch, at least 1.
+        workers: number of processes that read and preprocess, each two batches ahead; with 0 this process does it.
+        only: numbers of the wanted batches; None for all. The other images of a stream are read and dropped.
         pin: put the batches in page-locked memory, from which copies to a GPU do not wait.
 
     Raises:
-        ValueError: a probe that knows its images has no batch of a number in ``only``.
+        ValueError: ``only`` holds a number of which the probe has no batch, or images become tensors of several shapes.
     """
     collate = Collate(transform, clip_transform)
     if probe.keys is None:

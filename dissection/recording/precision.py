@@ -1,4 +1,4 @@
-"""In which type networks compute."""
+"""Precision in which networks compute."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 def own_type(model: nn.Module) -> torch.dtype:
-    """Type of the parameters of a network: of the first that has a floating-point one."""
+    """Return the type of a network's first floating-point parameter; float32 if there is none."""
     return next((tensor.dtype for tensor in model.parameters() if tensor.is_floating_point()), torch.float32)
 
 
 def resolved(precision: Precision, device: torch.device, own: torch.dtype = torch.float32) -> Precision:
-    """What "auto" stands for: bfloat16 on CUDA devices that compute in it, if the network's own type is float32.
+    """Resolve "auto" to a precision: bfloat16 on CUDA devices that have it for networks in float32, else float32.
 
     Raises:
-        ValueError: an unknown precision.
+        ValueError: the precision is unknown.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be one of {', '.join(map(repr, PRECISIONS))}, got {precision!r}")
@@ -33,15 +33,15 @@ def resolved(precision: Precision, device: torch.device, own: torch.dtype = torc
 def computing(
     precision: Precision, device: torch.device, own: torch.dtype = torch.float32
 ) -> AbstractContextManager[object]:
-    """A context in which networks compute as ``precision`` says: autocast, or none for "float32".
+    """Return a context in which networks compute in a precision: autocast, or no change for "float32".
 
     Args:
-        precision: as in `resolved`.
-        device: where.
-        own: type of the network's parameters.
+        precision: "auto", "float32", "bfloat16" or "float16".
+        device: device of the network.
+        own: type of the network's parameters, which "auto" depends on.
 
     Raises:
-        ValueError: an unknown precision.
+        ValueError: the precision is unknown.
     """
     precision = resolved(precision, device, own)
     if precision == "float32":

@@ -1,4 +1,4 @@
-"""Each network's own preprocessing."""
+"""Preprocessing of images, each network's own."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ if TYPE_CHECKING:
     from torchvision.models import WeightsEnum
 
 Transform = Callable[[Image.Image], Tensor]
+"""Preprocessing from a PIL image to the input of a network, without the batch axis."""
 
 
 def find_transform(transform: Transform | WeightsEnum | str | None, model: nn.Module) -> Transform:
-    """What the ``transform`` argument of `dissect` stands for.
+    """Resolve the ``transform`` argument of `dissect` to a callable from a PIL image to a tensor.
 
     Args:
-        transform: a callable, which is returned; weights of torchvision, such as ``ResNet18_Weights.DEFAULT``, or their
-            name, such as "ResNet18_Weights.DEFAULT", for the preprocessing that belongs to them; or None for
+        transform: a callable, which is returned as it is; weights of torchvision, such as ``ResNet18_Weights.DEFAULT``,
+            or their name, such as "ResNet18_Weights.DEFAULT", for the preprocessing that belongs to them; or None for
             `default_transform`.
         model: the network.
 
     Raises:
         ValueError: ``transform`` is None and the model has none of its own, or torchvision has no weights of this name.
-        TypeError: it is none of these.
+        TypeError: ``transform`` is none of these.
     """
     if transform is None:
         return default_transform(model)
@@ -51,10 +52,10 @@ def find_transform(transform: Transform | WeightsEnum | str | None, model: nn.Mo
 
 
 def default_transform(model: nn.Module) -> Transform:
-    """The evaluation preprocessing that a model of timm or open_clip (whole, or its image tower) carries.
+    """Return the evaluation preprocessing that a model of timm or open_clip (whole, or its image tower) carries.
 
     Raises:
-        ValueError: the model has none.
+        ValueError: the model carries none.
     """
     if getattr(model, "pretrained_cfg", None):
         from timm.data import create_transform, resolve_data_config

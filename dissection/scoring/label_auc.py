@@ -24,6 +24,7 @@ class Interval(NamedTuple):
     low: float
     """Lower end; NaN, as `high`, with fewer than two neurons."""
     high: float
+    """Upper end."""
 
 
 def concept_aucs(recording: Recording, layer: str, concepts: Tensor) -> Tensor:

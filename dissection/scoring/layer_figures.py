@@ -27,7 +27,7 @@ class LayerScores(NamedTuple):
     """Share of the neurons that are active on an image, mean over the images: that win at some position or, without
     competition, whose pooled output is other than 0. At a single position it is 1/U."""
     winner_entropy: float
-    """How evenly the competitors of a block win, from 0 to 1: see `winner_entropy`."""
+    """Evenness of the wins in a block, from 0 to 1, mean over the blocks: see the function `winner_entropy`."""
     labelled: float
     """Share of the neurons that have a label."""
     distinct_concepts: int

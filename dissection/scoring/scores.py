@@ -24,7 +24,7 @@ NOTHING = Interval(math.nan, math.nan, math.nan)
 
 @dataclass(frozen=True)
 class Scores:
-    """How readable a network is, layer by layer, and how its output neurons are named; as text, a table.
+    """Scores of a network: how readable each layer is, and how its output neurons are named; as text, a table.
 
     Example:
         >>> layer = LayerScores("act", 4, 2, 0, 0.5, 0.91, 1.0, 3, 0.5, 0.74, 0.81, 0.77, 0.85)

@@ -86,7 +86,7 @@ class _Integers:
             self._pending.index_add_(0, rows, a.T @ x)
 
     def merge(self, other: Self) -> None:
-        """Add all that was added to ``other``."""
+        """Add everything that was added to ``other``."""
         self._carry()
         other._carry()
         self._carried += other._carried
@@ -139,7 +139,7 @@ class ExactProduct:
             self._add(a_rows.double(), torch.round(x_rows.double() * 2.0**GRID))
 
     def merge(self, other: Self) -> None:
-        """Add all that was added to ``other``."""
+        """Add everything that was added to ``other``."""
         if not other._sums:
             return
         if not self._sums:
@@ -216,7 +216,7 @@ class ExactGram:
             self._sum.add(integers, integers, integers.abs().max().item())
 
     def merge(self, other: Self) -> None:
-        """Add all that was added to ``other``."""
+        """Add everything that was added to ``other``."""
         if other._sum is not None:
             self._sum = self._sum or _Integers(*other._sum._carried.shape)
             self._sum.merge(other._sum)

@@ -223,6 +223,7 @@ def by_block(tile_of_spans, U: tl.constexpr, SPAN: tl.constexpr, WIDTH: tl.const
 
 @triton.jit
 def maximum_or_nan(a, b):
+    """Larger of two numbers elementwise; NaN where either is NaN."""
     return tl.maximum(a, b, propagate_nan=tl.PropagateNan.ALL)
 
 

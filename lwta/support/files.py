@@ -12,17 +12,17 @@ TEMPORARY = ".*.tmp"
 
 
 def write_atomically(path: Path, write: Callable[[Path], object], *, durable: bool = True) -> None:
-    """Have ``write`` fill a temporary file beside ``path``, and give it its name.
+    """Write a file whole or not at all: ``write`` fills a temporary file beside ``path``, which then takes its name.
 
     Whatever moment the process stops at, ``path`` is afterwards what it was before, or the new file.
 
     Args:
-        path: of the file; its folder is made if it is not there.
-        write: is called with the temporary file's path.
-        durable: see file and name onto the disk, so that the same holds for the machine; it takes some milliseconds.
+        path: path of the file; its folder is made if it is not there.
+        write: called with the temporary file's path.
+        durable: sync file and name to the disk, so that the same holds if the machine stops; it takes milliseconds.
 
     Raises:
-        OSError: it cannot be written; nothing is left behind.
+        OSError: the file cannot be written; nothing is left behind.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")

@@ -1,4 +1,4 @@
-"""Findings as what JSON can hold."""
+"""Conversion of findings to JSON, and JSON files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def without_nan(values: Mapping[str, Any]) -> dict[str, Any]:
-    """None in the place of NaN, which JSON does not know.
+    """Return the values with None in the place of NaN, which JSON does not have.
 
     Example:
         >>> without_nan({"wins": 0, "score": float("nan")})
@@ -19,10 +19,14 @@ def without_nan(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def as_json(findings: Any) -> str:
-    """Indented, with a line feed at the end; words as they are, in whatever script."""
+    """Return findings as JSON text, indented, with a line feed at the end; letters of all scripts stay as they are."""
     return json.dumps(findings, indent=2, ensure_ascii=False) + "\n"
 
 
 def write_json(findings: Any, path: str | Path) -> None:
-    """Write `as_json` as UTF-8."""
+    """Write findings to a JSON file in UTF-8, as `as_json` formats them.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     Path(path).write_text(as_json(findings), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The processes that work together, such as torchrun starts them: which this one is, and what they exchange."""
+"""Processes that work together, as torchrun starts them: which one this is, and what they exchange."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from torch import Tensor, distributed
 from typing_extensions import Self
 
 TIMEOUT = timedelta(hours=2)
-"""How long `cpu_group` waits for a process that neither arrives nor breaks off. A process that dies is noticed at once,
-unless all of its machine is gone."""
+"""Time that `cpu_group` waits for a process that neither arrives nor breaks off. A process that dies is noticed at
+once, unless its whole machine is gone."""
 
 T = TypeVar("T")
 
 
 class Mergeable(Protocol):
-    """An accumulator that can take in what another one took in."""
+    """Accumulator to which everything that was added to another one can be added."""
 
     def merge(self, other: Self) -> None:
-        """Take in all that ``other`` took in."""
+        """Add everything that was added to ``other``."""
 
 
 M = TypeVar("M", bound=Mergeable)
@@ -32,20 +32,20 @@ M = TypeVar("M", bound=Mergeable)
 
 @dataclass(frozen=True)
 class Group:
-    """Processes that work together, seen from one of them; alone by default.
+    """Group of processes that work together, seen from one of them; by default this process alone.
 
     Every method is called by all processes in the same order. A process that dies makes the others raise RuntimeError.
     """
 
     rank: int = 0
-    """Number of this process, 0…world_size − 1."""
+    """Rank of this process, 0…world_size − 1."""
     world_size: int = 1
-    """How many processes there are."""
+    """Number of processes."""
     handle: Any = field(default=None, repr=False, compare=False)
-    """Group of torch.distributed; None for the default one."""
+    """Process group of torch.distributed; None for the default one."""
 
     def share(self, work: Sequence[T]) -> Sequence[T]:
-        """Every ``world_size``-th item of the work, from ``rank`` on: this process's part."""
+        """Return this process's part of the work: every ``world_size``-th item, from ``rank`` on."""
         return work[self.rank :: self.world_size]
 
     def wait(self) -> None:
@@ -55,14 +55,14 @@ class Group:
                 distributed.barrier(self.handle)
 
     def sum(self, values: Tensor) -> Tensor:
-        """Sum of all processes' values, in place."""
+        """Sum the values of all processes, in place, and return them."""
         if self.world_size > 1:
             with self._heard():
                 distributed.all_reduce(values, group=self.handle)
         return values
 
     def gather(self, value: T) -> list[T]:
-        """All processes' values, in the order of their ranks."""
+        """Return the values of all processes, in the order of their ranks."""
         values: list[Any] = [value] * self.world_size
         if self.world_size > 1:
             with self._heard():
@@ -70,7 +70,12 @@ class Group:
         return values
 
     def lead(self, action: Callable[[], T]) -> T:
-        """Run the action in the first process; return, or raise, in all of them what it returned or raised there."""
+        """Run the action in the process of rank 0; return, or raise, in all processes what it returned or raised there.
+
+        Raises:
+            Exception: the action raised it.
+            RuntimeError: another process died.
+        """
         if self.world_size == 1:
             return action()
         box: list[Any] = [None, None]
@@ -87,10 +92,10 @@ class Group:
         return result
 
     def merge(self, accumulator: M | None) -> M | None:
-        """Merge all processes' accumulators in the first process; the others keep their own.
+        """Merge the accumulators of all processes in that of rank 0; the others keep their own.
 
         Args:
-            accumulator: of this process; None if it took in nothing.
+            accumulator: accumulator of this process; None if nothing was added.
         """
         with self._heard():
             if self.rank > 0:
@@ -117,12 +122,12 @@ class Group:
 
 
 def launched() -> Group:
-    """Rank and number of the processes that torchrun's environment tells of; one process alone without torchrun."""
+    """Return rank and world size from the environment that torchrun sets; without torchrun, one process alone."""
     return Group(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
 
 
 def own_device(device: torch.device | str | None = None) -> torch.device:
-    """Device of this process: the one asked for, by default a GPU where there is one; of several GPUs its own."""
+    """Return the device of this process: the one asked for, else a GPU if there is one, and of several GPUs its own."""
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if chosen.type != "cuda" or chosen.index is not None:
         return chosen
@@ -131,10 +136,10 @@ def own_device(device: torch.device | str | None = None) -> torch.device:
 
 @contextmanager
 def process_group(device: torch.device | None = None) -> Iterator[Group]:
-    """Context in which the processes that torchrun started are a default process group; a group of one without it.
+    """Context in which the processes that torchrun started are the default process group; without it, a group of one.
 
     Args:
-        device: of the tensors that are exchanged (default CPU); picks nccl for CUDA devices, gloo for the CPU.
+        device: device of the exchanged tensors (default CPU): nccl serves CUDA devices, gloo the CPU.
     """
     if launched().world_size == 1:
         yield Group()
@@ -151,7 +156,7 @@ def process_group(device: torch.device | None = None) -> Iterator[Group]:
 
 @contextmanager
 def cpu_group() -> Iterator[Group]:
-    """Context with a gloo group of all processes of the default group, for what lies on the CPU; else a group of one.
+    """Context with a gloo group of all processes of the default group, for data on the CPU; else a group of one.
 
     Raises:
         RuntimeError: another process died.

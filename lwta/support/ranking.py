@@ -1,4 +1,4 @@
-"""The k largest of many numbers, ties decided by identity and so by nothing else."""
+"""Ranking: the k largest of many numbers, where ties are decided by the identity of what they belong to."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import torch
 from torch import Tensor
 
 NONE = torch.iinfo(torch.int64).min
-"""Stands for no number; smaller than every packed one."""
+"""Packed value that stands for no number; it is smaller than all others."""
 
 
 def pack(values: Tensor, identities: Tensor) -> Tensor:
-    """One int64 for a number and the identity of what it belongs to: larger where the number is larger and, among equal
-    numbers, where the identity is smaller. So their order is total, and any selection by it is unique.
+    """Pack each number and the identity of what it belongs to into one int64.
+
+    A packed value is larger where the number is larger and, among equal numbers, where the identity is smaller. So the
+    order is total, and any selection by it is unique.
 
     Args:
-        values: float32 without NaN; −inf, on the other hand, packs to `NONE`.
+        values: float32 without NaN; −inf is packed to `NONE`.
         identities: int64, 0…2³¹−1, broadcast against ``values``.
     """
     bits = (values + 0.0).view(torch.int32)  # −0 becomes 0
@@ -24,7 +26,7 @@ def pack(values: Tensor, identities: Tensor) -> Tensor:
 
 
 def unpack(packed: Tensor) -> tuple[Tensor, Tensor]:
-    """The float32 values and int64 identities that were packed; −inf and −1 for `NONE`."""
+    """Return the float32 values and int64 identities that were packed; −inf and −1 for `NONE`."""
     ordered = (packed >> 32).int()
     values = torch.where(ordered < 0, ordered ^ 0x7FFFFFFF, ordered).view(torch.float32)
     missing = packed == NONE
@@ -32,5 +34,5 @@ def unpack(packed: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def largest(packed: Tensor, k: int) -> Tensor:
-    """(…, min(k, n)): the k largest of the last axis of (…, n), in falling order."""
+    """Return the k largest along the last axis of (…, n), in falling order, (…, min(k, n))."""
     return packed.topk(min(k, packed.shape[-1]), dim=-1).values

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Device of the network's parameters and buffers; the CPU if it has none."""
+    """Return the device of the network's parameters and buffers; the CPU if it has none."""
     return next(chain(model.parameters(), model.buffers()), torch.empty(0)).device
 
 
@@ -40,7 +40,7 @@ def evaluating(model: nn.Module, device: torch.device | str | None = None) -> It
 
     Args:
         model: the network.
-        device: where to run it; None for where it is.
+        device: device to run it on; None for the one it is on.
 
     Returns:
         The device, as the context's value.

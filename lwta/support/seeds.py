@@ -1,4 +1,4 @@
-"""Random numbers that follow from given numbers, whatever was drawn before."""
+"""Seeds: random numbers that follow from given numbers, whatever was drawn before."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import torch
 
 
 def derive(*numbers: int) -> int:
-    """Seed below 2⁶³ that follows from the numbers; neighbouring numbers give unrelated seeds."""
+    """Return a seed below 2⁶³ that follows from the numbers; neighbouring numbers give unrelated seeds."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def generator_of(*numbers: int) -> torch.Generator:
-    """Generator on the CPU that follows from the numbers."""
+    """Return a generator on the CPU whose seed follows from the numbers."""
     return torch.Generator().manual_seed(derive(*numbers))
 
 
@@ -32,8 +32,8 @@ def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
     """Context in which torch draws from a seed; afterwards its generators are as they were.
 
     Args:
-        seed: below 2⁶³.
-        device: whose generator to seed and restore beside the CPU's, if it is a CUDA device.
+        seed: seed below 2⁶³.
+        device: CUDA device whose generator is seeded and restored too, beside the CPU's; others have none.
     """
     with torch.random.fork_rng([device] if device is not None and device.type == "cuda" else []):
         torch.manual_seed(seed)

@@ -1,4 +1,4 @@
-"""Columns of text."""
+"""Tables of text, in columns."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import NamedTuple
 
 
 class Column(NamedTuple):
-    """A heading and its cells."""
+    """Column of a table: its heading and its cells."""
 
     heading: str
     cells: Sequence[str]
     right: bool = False
-    """Align to the right."""
+    """Whether the cells are aligned to the right."""
 
 
 def text_table(columns: Sequence[Column]) -> str:
-    """The columns side by side, as wide as they need.
+    """Return the columns side by side, as wide as they need to be.
 
     Example:
         >>> print(text_table([Column("n", ["1", "10"], right=True), Column("word", ["cat", "dog"])]))

@@ -1,4 +1,4 @@
-"""Words: of files, and for messages."""
+"""Text: lists of names from files, and phrases for messages."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from pathlib import Path
 
 
 def some(names: Sequence[str], shown: int = 5) -> str:
-    """The first few of the names, quoted."""
+    """Return the first few of the names, quoted."""
     quoted = ", ".join(repr(name) for name in names[:shown])
     return f"{quoted}, …" if len(names) > shown else quoted
 
 
 def repeated(names: Iterable[str]) -> list[str]:
-    """Those of the names that occur more than once."""
+    """Return the names that occur more than once."""
     return [name for name, count in Counter(names).items() if count > 1]
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
-    """End of a message on a name that is none of the choices: those close to it, or nothing."""
+    """Return the end of a message on an unknown name: the choices close to it, or an empty text."""
     close = get_close_matches(name, list(choices), n=3, cutoff=0.5)
     return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
 
 
 def read_lines(path: str | Path) -> list[str]:
-    """What a text file in UTF-8 names, a thing a line; empty lines are left out.
+    """Return the names in a text file in UTF-8, one a line; empty lines are left out.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -40,7 +40,7 @@ def read_lines(path: str | Path) -> list[str]:
 
 
 def normal_spelling(name: str) -> str:
-    """Spelling of a name without the differences that mean nothing: case, underscores, hyphens and blanks.
+    """Return a name in normal spelling: without differences of case, underscores, hyphens and blanks.
 
     Example:
         >>> normal_spelling("Polar_Bear"), normal_spelling(" tree-frog ")
