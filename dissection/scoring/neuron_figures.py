@@ -22,7 +22,7 @@ class NeuronScores(NamedTuple):
     """Monosemanticity, (D,) float64; NaN for a neuron whose activation is the same on all images, or differs from its
     least on fewer than two."""
     classes: list[list[tuple[str, float]]]
-    """Most frequent classes, for each neuron, of the images it won or, without competition, of those that excite it most,
+    """Most frequent classes by neuron of the images it won (without competition, of those that excite it most),
     and their shares; empty if the probing set has no classes."""
 
 
