@@ -39,7 +39,7 @@ class CosCubed(KeepsShards):
         >>> from lwta.dissection.similarity import Shard
         >>> cubed = CosCubed()
         >>> cubed.update(Shard(torch.arange(2), torch.eye(2), DenseActivations(torch.tensor([[3.0], [4.0]]))))
-        >>> cubed.finalize(torch.eye(2))
+        >>> cubed.finalize(torch.eye(2)).round(decimals=5)
         tensor([[-1.,  1.]])
     """
 
@@ -98,7 +98,7 @@ class CosCubed(KeepsShards):
 
 
 def _scaled(columns: Columns) -> tuple[Columns, Tensor]:
-    """Activations of a largest magnitude of 0.5 to 1 by neuron, and (D,) float64: the powers of two they are units of."""
+    """The activations in units in which each neuron's largest magnitude is 0.5 to 1; (D,) float64 powers of two."""
     neurons = columns.neurons()
     largest = torch.zeros(len(columns.starts) - 1).scatter_reduce_(0, neurons, columns.values.abs(), "amax")
     units = torch.exp2(largest.double().frexp().exponent.double())
