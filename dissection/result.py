@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from lwta.dissection.concepts import Concepts
 from lwta.dissection.encoder import Encoder
 from lwta.dissection.loading import Skipped, Transform
+from lwta.dissection.plain import as_csv, escaped_cell, write_file
 from lwta.dissection.probe import Probe
 from lwta.dissection.recording import Recording
 from lwta.dissection.similarity import Similarity, find_similarity
@@ -162,19 +162,29 @@ class Dissection:
         Columns: layer, neuron, concept, score, wins, runner_up_1, runner_up_1_score, and so on. What there is not is
         empty: a dead neuron's concept and score, wins without competition. UTF-8 with plain line feeds, scores with
         five digits behind the point: the same labels give the same bytes.
+
+        A layer or concept that a spreadsheet would run as a formula, as it begins with ``=``, ``+``, ``-``, ``@``, a
+        tab or the end of a line, is escaped by an apostrophe before it; `lwta.dissection.plain.unescaped_cell` takes
+        it away again. Numbers are never escaped. The file appears whole or not at all, but for devices, pipes and
+        links, to which it is written as they are.
+
+        Raises:
+            ValueError: the layer was not dissected.
+            OSError: the file cannot be written.
         """
         header = ["layer", "neuron", "concept", "score", "wins"]
         for place in range(1, runner_ups + 1):
             header += [f"runner_up_{place}", f"runner_up_{place}_score"]
-        with Path(path).open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(header)
-            for name in self.layers if layer is None else [self._known(layer)]:
-                for label in self.labels(name, runner_ups=runner_ups):
-                    cells = [name, label.neuron, label.concept, _number(label.score), label.wins]
-                    for concept, score in label.runner_ups:
-                        cells += [concept, _number(score)]
-                    writer.writerow(cells + [None] * (len(header) - len(cells)))
+        rows = [header]
+        for name in self.layers if layer is None else [self._known(layer)]:
+            for label in self.labels(name, runner_ups=runner_ups):
+                wins = "" if label.wins is None else str(label.wins)
+                cells = [escaped_cell(name), str(label.neuron), escaped_cell(label.concept or ""), _number(label.score)]
+                cells.append(wins)
+                for concept, score in label.runner_ups:
+                    cells += [escaped_cell(concept), _number(score)]
+                rows.append(cells + [""] * (len(header) - len(cells)))
+        write_file(path, as_csv(rows))
 
     def to_report(
         self,

@@ -22,6 +22,7 @@ MODULES = [
     "concepts",
     "dissect",
     "embeddings",
+    "plain",
     "probe.base",
     "probe.opening",
     "scoring.identification",
@@ -39,6 +40,7 @@ MODULES = [
     "similarity.wpmi",
     "store.opening",
     "table",
+    "words",
 ]
 
 
