@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lwta.dissection.activations import Activations, Pool, average
-from lwta.dissection.encoder import Encoder
+from lwta.dissection.encoder import Encoder, checked_embeddings
 from lwta.dissection.hooks import Tap, evaluating, seeded, tapped
 from lwta.dissection.loading import Skipped, Transform, batches
 from lwta.dissection.precision import Precision, computing, own_type
@@ -64,7 +64,9 @@ def encode(work: Pass, only: Collection[int] | None = None) -> Iterator[Encoded]
     its number, not on which others are run.
 
     Raises:
-        ValueError: ``draws`` is below 1, or ``precision`` unknown.
+        TypeError: CLIP returned no tensor of floating-point numbers.
+        ValueError: ``draws`` is below 1, ``precision`` is unknown, or CLIP returned embeddings of another shape, or
+            some that are not finite or zero; the images are named.
     """
     if work.draws < 1:
         raise ValueError(f"draws must be at least 1, got {work.draws}")
@@ -84,6 +86,7 @@ def encode(work: Pass, only: Collection[int] | None = None) -> Iterator[Encoded]
                     activations = network(batch.inputs, batch.keys, number)
                     with clip_precision:
                         features = clip.encode_images(batch.keys, batch.clip_inputs)
+                    features = checked_embeddings(features, "image", batch.keys)
             yield Encoded(number, batch.keys, batch.labels, features, activations, batch.skipped)
 
 

@@ -17,7 +17,7 @@ from lwta.dissection.encoding import Encoded, Pass, encode
 from lwta.dissection.loading import Skipped
 from lwta.dissection.similarity import Shard, Similarity
 from lwta.dissection.similarity.top import NONE, largest, pack, unpack
-from lwta.dissection.words import repeated, some
+from lwta.dissection.words import printable, repeated, some
 
 
 class Tally:
@@ -116,16 +116,74 @@ class Recording(ABC):
     def scores(
         self, make_similarity: Callable[[], Similarity], text_features: Tensor, layers: Sequence[str] | None = None
     ) -> dict[str, Tensor]:
-        """By layer, of all or of some, the (D, M) float32 scores of its neurons against M concepts (M, d)."""
+        """By layer, of all or of some, the (D, M) float32 scores of its neurons against M concepts (M, d).
+
+        Raises:
+            ValueError: a recorded embedding is not finite, or a score is NaN of a neuron that is not dead.
+        """
         scores = {}
         for layer in self.layers if layers is None else layers:
             similarity, tally = make_similarity(), Tally()
             for shard in self.shards(layer):
-                similarity.update(shard)
+                similarity.update(self.checked(shard, text_features))
                 tally.update(shard.activations)
             self._tallies[layer] = tally  # what was read for the one serves the other
             scores[layer] = similarity.finalize(text_features)
+            self.check_scores(layer, scores[layer], text_features)
         return scores
+
+    def checked(self, shard: Shard, text_features: Tensor) -> Shard:
+        """The shard, once its embeddings are seen to be finite: stores may hold others, of versions that did not look.
+
+        Raises:
+            ValueError: some are not finite, or have another length than those of the concepts.
+        """
+        features, numbers = shard.features, text_features.shape[1]
+        if features.shape[1] != numbers:
+            raise ValueError(
+                f"clip must embed images and concepts alike, got {features.shape[1]} numbers for each image and "
+                f"{numbers} for each concept"
+            )
+        bad = shard.ranks[~features.isfinite().all(1)].tolist()
+        if bad:
+            names = some([self.sorted_keys[rank] for rank in bad])
+            raise ValueError(
+                f"recorded embeddings must be finite, those of {len(bad)} images are not: {names}; see to the encoder, "
+                "and record the images anew, into another store if it was one"
+            )
+        return shard
+
+    def check_scores(self, layer: str, scores: Tensor, text_features: Tensor) -> None:
+        """See that there are scores of every neuron of a layer that is not dead, whatever similarity made them.
+
+        NaN stands for a neuron that is dead, against all concepts. As dead may count one that was never above 0.
+
+        Raises:
+            ValueError: scores are NaN of a neuron that is not dead, or not (D, M).
+        """
+        answered = self.answered(layer)
+        if scores.shape != (len(answered), len(text_features)):
+            raise ValueError(
+                f"similarity must return shape ({len(answered)}, {len(text_features)}), of the neurons of layer "
+                f"{layer!r} and the concepts, got {tuple(scores.shape)}"
+            )
+        missing = scores.isnan()
+        wrong = missing.any(1) & (answered | ~missing.all(1))
+        if wrong.any():  # seldom, as it takes a pass over the layer
+            wrong &= self._ever_positive(layer) | ~missing.all(1)
+        neurons = wrong.nonzero().flatten().tolist()
+        if neurons:
+            raise ValueError(
+                f"similarity must have a score for every neuron that is not dead, got NaN for {len(neurons)} of layer "
+                f"{layer!r}: {', '.join(map(str, neurons[:5]))}{', …' if len(neurons) > 5 else ''}"
+            )
+
+    def _ever_positive(self, layer: str) -> Tensor:
+        """(D,) bool: whether each neuron was above 0 on any image."""
+        positive = torch.zeros((), dtype=torch.bool)
+        for shard in self.shards(layer):
+            positive = positive | (shard.activations.dense() > 0).any(0)
+        return positive
 
     def top_images(self, layer: str, n: int) -> list[list[tuple[str, float]]]:
         """For each neuron, keys and activations of the ≤ n images that excite it most; ties go to the smaller key."""
@@ -189,8 +247,9 @@ def tell_skipped(name: str, readable: int, skipped: list[Skipped]) -> None:
     why = ""
     if skipped:
         keys = some([image.key for image in skipped])
-        why = f": {keys} could not be read (the first: {skipped[0].problem})"
+        why = f": {keys} could not be read (the first: {printable(skipped[0].problem)})"
     if not readable:
-        raise ValueError(f"probe must hold a readable image; {name} holds none{why}")
+        raise ValueError(f"probe must hold a readable image; {printable(name)} holds none{why}")
     if skipped:
-        warnings.warn(f"{len(skipped)} of {len(skipped) + readable} images of {name} skipped{why}", stacklevel=4)
+        counted = f"{len(skipped)} of {len(skipped) + readable} images of {printable(name)}"
+        warnings.warn(f"{counted} skipped{why}", stacklevel=4)

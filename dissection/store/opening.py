@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,9 @@ def _scores(
         similarity: Similarity | None = None
         for shard in recording.shards(layer, team.share(recording.numbers)):
             similarity = make_similarity() if similarity is None else similarity
-            similarity.update(shard)
+            similarity.update(recording.checked(shard, text_features))
         scores[layer] = team.finalize(similarity, text_features)
+        team.lead(partial(recording.check_scores, layer, scores[layer], text_features))
     return scores
 
 
