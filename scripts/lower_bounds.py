@@ -1,6 +1,6 @@
 """Print pyproject.toml's lower bounds as pip constraints, to try the oldest releases that the library supports.
 
-    python scripts/lower_bounds.py > oldest.txt && pip install --constraint oldest.txt --editable '.[demo,test]'
+python scripts/lower_bounds.py > oldest.txt && pip install --constraint oldest.txt --editable '.[demo,test]'
 """
 
 from __future__ import annotations

@@ -65,4 +65,4 @@ def is_held_out(key: str, share: float) -> bool:
         >>> sum(is_held_out(f"{i}.png", 0.3) for i in range(1000))
         265
     """
-    return int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "big") < share * 2**64
+    return int.from_bytes(blake2b(key.encode(errors="surrogatepass"), digest_size=8).digest(), "big") < share * 2**64

@@ -136,9 +136,14 @@ def _open(name: str) -> tuple[Any, Callable[[Image.Image], Tensor], Callable[[li
             model, _, transform = open_clip.create_model_and_transforms(architecture, pretrained=pretrained)
     except Exception as error:
         what, advice = ("downloaded", f"; {OFFLINE}") if pretrained in tags else ("read", "")
-        reason = str(error).splitlines()[0]
-        raise RuntimeError(f"the weights of CLIP {name!r} could not be {what}: {reason}{advice}") from None
+        raise RuntimeError(f"the weights of CLIP {name!r} could not be {what}: {_reason(error)}{advice}") from None
     return model, transform, open_clip.get_tokenizer(architecture)
+
+
+def _reason(error: Exception) -> str:
+    """One line, without PyTorch's advice to unpickle the file with all that is in it: that may be code of anyone."""
+    line = (str(error).splitlines() or [type(error).__name__])[0]
+    return "it is no file of weights alone, and whatever else it holds is not read" if "weights_only" in line else line
 
 
 @contextmanager

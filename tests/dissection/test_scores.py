@@ -73,7 +73,7 @@ def test_active_per_image(competitors: int | None) -> None:
         active = torch.zeros(9, 8)
         active[activations.images(), activations.units.long()] = 1
     share = active_per_image(recorded(activations, embedded(9, 4)), "layer")
-    assert share == pytest.approx(float(answered.double().mean()))
+    assert share == pytest.approx(float(active.double().mean()))
 
 
 @settings(deadline=None)
