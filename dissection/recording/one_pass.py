@@ -77,7 +77,12 @@ def encode(work: Pass, only: Collection[int] | None = None) -> Iterator[Encoded]
         network = Network(work, taps)
         clip_precision = computing(work.precision, place)
         for number, batch in batches(
-            *(work.probe, work.transform, clip.preprocess, work.batch_size, work.workers, only),
+            work.probe,
+            work.transform,
+            clip.preprocess,
+            batch_size=work.batch_size,
+            workers=work.workers,
+            only=only,
             pin=place.type == "cuda",
         ):
             features, activations = torch.empty(0, 0), {}

@@ -51,8 +51,12 @@ def select(activations: Activations, mask: Tensor) -> Activations:
         return DenseActivations(activations.values[mask])
     wins = mask[activations.images()]
     return WinnerActivations(
-        *(activations.values[wins], activations.units[wins], activations.shares[wins], activations.counts[mask]),
-        *(activations.neurons, activations.competitors),
+        values=activations.values[wins],
+        units=activations.units[wins],
+        shares=activations.shares[wins],
+        counts=activations.counts[mask],
+        neurons=activations.neurons,
+        competitors=activations.competitors,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from lwta.dissection.words.embeddings import Embeddings
+from lwta.support.digests import digest_of_tensors
 from lwta.support.text import did_you_mean, some
 
 TINY = Path(__file__).parent / "tiny"
@@ -59,11 +59,7 @@ class ClipEncoder:
     @cached_property
     def fingerprint(self) -> str:
         """Digest of the weights and the preprocessing."""
-        digest = hashlib.blake2b(repr(self._transform).encode(), digest_size=16)
-        for key, value in sorted(self._model.state_dict().items()):
-            digest.update(f"{key}{value.dtype}{tuple(value.shape)}".encode())
-            digest.update(value.cpu().contiguous().view(-1).view(torch.uint8).numpy())
-        return digest.hexdigest()
+        return digest_of_tensors(self._model.state_dict(), start=repr(self._transform), gap="")
 
     def check_keys(self, keys: Sequence[str]) -> None:
         """Any image can be embedded."""

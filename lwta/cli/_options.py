@@ -18,7 +18,8 @@ def add_naming(parser: argparse.ArgumentParser, *, clip: str | None) -> None:
     """Options; ``clip`` is the default encoder, None for the store's own."""
     default = "%(default)s" if clip else "the store's own"
     parser.add_argument(
-        *("--clip", "-c"),
+        "--clip",
+        "-c",
         default=clip,
         metavar="NAME",
         help=f"'tiny', MODEL/PRETRAINED of open_clip such as ViT-B-16/openai, or an NPZ of embeddings ({default})",

@@ -68,7 +68,9 @@ def run(arguments: argparse.Namespace) -> int:
     explained = []
     for key, image in images:
         explanation = explain(
-            *(found.model, image, dissection),
+            found.model,
+            image,
+            dissection,
             transform=transform,
             class_names=names,
             target=_class(arguments.target, names),
