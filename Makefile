@@ -3,18 +3,27 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench gpu clean
+.PHONY: demo test check lint coverage bench gpu clean
 
 demo: $(VENV)/.demo-installed
 	$(BIN)/lwta demo
 
+# Everything that is checked. Two processes share the tests; each computes with one thread.
 test: $(VENV)/.test-installed lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+
+# For every change: under three minutes.
+check: $(VENV)/.test-installed lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto -m "not slow"
 
 lint: $(VENV)/.test-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 	$(BIN)/mypy -p lwta
+
+coverage: $(VENV)/.test-installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --cov=lwta --cov-report=term --cov-report=html
 
 # Every suite, recorded under benchmarks/results, and the figures of the README made anew.
 bench: $(VENV)/.test-installed
@@ -32,17 +41,17 @@ gpu:
 	$(PYTHON) -m benchmarks kernels --json benchmarks/results/kernels-gpu.json
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info lwta-demo
+	rm -rf $(VENV) build dist *.egg-info lwta-demo htmlcov .coverage
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 10) and "lwta needs Python 3.10 or newer, this is %d.%d; try make PYTHON=python3.11" % v[:2])'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 
-$(VENV)/.demo-installed: setup.py pyproject.toml | $(BIN)/python
+$(VENV)/.demo-installed: pyproject.toml | $(BIN)/python
 	$(BIN)/pip install --quiet --editable '.[demo]'
 	touch $@
 
-$(VENV)/.test-installed: setup.py pyproject.toml | $(BIN)/python
+$(VENV)/.test-installed: pyproject.toml | $(BIN)/python
 	$(BIN)/pip install --quiet --editable '.[demo,test]'
 	touch $@

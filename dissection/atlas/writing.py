@@ -13,7 +13,7 @@ from lwta.dissection.labels.naming import Naming
 from lwta.dissection.pages import plots
 from lwta.dissection.pages.page_files import STATIC, replace_file, script, templates
 from lwta.dissection.pages.thumbnails import write_picture, write_thumbnails
-from lwta.support.json_files import as_json
+from lwta.support.exports import as_json
 
 FIGURES = "layers.json"
 

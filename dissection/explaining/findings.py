@@ -11,9 +11,9 @@ from PIL import Image
 from torch import Tensor
 
 from lwta.dissection.explaining.heat_map import overlaid
-from lwta.support.json_files import write_json
+from lwta.support.exports import write_json
 from lwta.support.tables import Column, text_table
-from lwta.support.text import did_you_mean
+from lwta.support.text import did_you_mean, printable
 
 
 @dataclass(frozen=True)
@@ -110,12 +110,12 @@ class Findings:
 
     def table(self, rows: int | None = 10) -> str:
         """Return a table for the terminal, with the first ``rows`` contributing neurons of each layer or all (None)."""
-        lines = [f"predicted: {self.class_name} ({self.probability:.1%})"]
+        lines = [f"predicted: {printable(self.class_name)} ({self.probability:.1%})"]
         if self.draws > 1:
-            chances = (f"{one.name} {one.mean:.1%} ± {one.std:.1%}" for one in self.probabilities)
+            chances = (f"{printable(one.name)} {one.mean:.1%} ± {one.std:.1%}" for one in self.probabilities)
             lines = [lines[0], f"over {self.draws} draws: {', '.join(chances)}"]
         if (self.target, self.versus) != (self.predicted, None):
-            lines.append(f"explained: {self.question}")
+            lines.append(f"explained: {printable(self.question)}")
         for layer, evidence in self.evidence.items():
             shown = [one for one in evidence if one.contribution][:rows]
             columns = [
@@ -124,7 +124,7 @@ class Findings:
                 Column("neuron", [str(one.neuron) for one in shown], right=True),
                 Column("concept", [one.concept or "–" for one in shown]),
             ]
-            lines += ["", f"{layer}: {len(evidence)} neurons active", text_table(columns)]
+            lines += ["", f"{printable(layer)}: {len(evidence)} neurons active", text_table(columns)]
         return "\n".join(lines)
 
     def to_dict(self, *, rows: int | None = None, maps: bool = False) -> dict[str, Any]:

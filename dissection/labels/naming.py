@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -20,9 +19,10 @@ from lwta.dissection.recording.recording import Recording
 from lwta.dissection.similarity import Similarity, find_similarity, similarities_of
 from lwta.dissection.words.concepts import Concepts
 from lwta.dissection.words.encoder import Encoder
+from lwta.support.exports import as_csv, escaped_cell, write_file
 from lwta.support.ranking import largest, pack, unpack
 from lwta.support.tables import Column, text_table
-from lwta.support.text import did_you_mean
+from lwta.support.text import did_you_mean, printable
 
 
 class Label(NamedTuple):
@@ -160,6 +160,11 @@ class Naming:
         there is no value: concept and score of a dead neuron, wins without competition. The file is UTF-8 with plain
         line feeds, scores have five digits behind the point: the same labels give the same bytes.
 
+        A layer or concept that a spreadsheet would run as a formula, as it begins with ``=``, ``+``, ``-``, ``@``, a
+        tab or the end of a line, is escaped by an apostrophe before it; `lwta.support.exports.unescaped_cell` takes it
+        away again. Numbers are never escaped. The file appears whole or not at all; devices, pipes and links are
+        written to as they are.
+
         Args:
             path: path of the file.
             layer: one of `layers`; None for all.
@@ -167,19 +172,21 @@ class Naming:
 
         Raises:
             ValueError: the layer was not dissected.
+            OSError: the file cannot be written.
         """
         header = ["layer", "neuron", "concept", "score", "wins"]
         for place in range(1, runner_ups + 1):
             header += [f"runner_up_{place}", f"runner_up_{place}_score"]
-        with Path(path).open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(header)
-            for name in self.layers if layer is None else [self._known(layer)]:
-                for label in self.labels(name, runner_ups=runner_ups):
-                    cells = [name, label.neuron, label.concept, _number(label.score), label.wins]
-                    for concept, score in label.runner_ups:
-                        cells += [concept, _number(score)]
-                    writer.writerow(cells + [None] * (len(header) - len(cells)))
+        rows = [header]
+        for name in self.layers if layer is None else [self._known(layer)]:
+            for label in self.labels(name, runner_ups=runner_ups):
+                wins = "" if label.wins is None else str(label.wins)
+                cells = [escaped_cell(name), str(label.neuron), escaped_cell(label.concept or ""), _number(label.score)]
+                cells.append(wins)
+                for concept, score in label.runner_ups:
+                    cells += [escaped_cell(concept), _number(score)]
+                rows.append(cells + [""] * (len(header) - len(cells)))
+        write_file(path, as_csv(rows))
 
     def table(self, layer: str, rows: int | None = 20) -> str:
         """Return the labels of a layer as a table for the terminal: the first ``rows`` neurons, or all (None).
@@ -214,7 +221,7 @@ class Naming:
             f"{len(self.recording.keys)} images",
             f"{len(self.concepts)} concepts",
         ]
-        return f"{layer}: {', '.join(counts + [f'{dead} {never}'] * bool(dead))}"
+        return f"{printable(layer)}: {', '.join(counts + [f'{dead} {never}'] * bool(dead))}"
 
     def _known(self, layer: str) -> str:
         if layer not in self._scores:

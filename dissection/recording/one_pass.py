@@ -14,7 +14,7 @@ from lwta.dissection.recording.activations import Activations, Pool, average
 from lwta.dissection.recording.hooks import Tap, tapped
 from lwta.dissection.recording.loading import Skipped, Transform, batches
 from lwta.dissection.recording.precision import Precision, computing, own_type
-from lwta.dissection.words.encoder import Encoder
+from lwta.dissection.words.encoder import Encoder, checked_embeddings
 from lwta.support.running import device_of, evaluating
 from lwta.support.seeds import derive, seeded
 
@@ -65,7 +65,9 @@ def encode(work: Pass, only: Collection[int] | None = None) -> Iterator[Encoded]
     its number, not on which others are run.
 
     Raises:
-        ValueError: ``draws`` is below 1, or ``precision`` unknown.
+        TypeError: CLIP returned no tensor of floating-point numbers.
+        ValueError: ``draws`` is below 1, ``precision`` is unknown, or CLIP returned embeddings of another shape, or
+            some that are not finite or zero; the images are named.
     """
     if work.draws < 1:
         raise ValueError(f"draws must be at least 1, got {work.draws}")
@@ -75,7 +77,12 @@ def encode(work: Pass, only: Collection[int] | None = None) -> Iterator[Encoded]
         network = Network(work, taps)
         clip_precision = computing(work.precision, place)
         for number, batch in batches(
-            *(work.probe, work.transform, clip.preprocess, work.batch_size, work.workers, only),
+            work.probe,
+            work.transform,
+            clip.preprocess,
+            batch_size=work.batch_size,
+            workers=work.workers,
+            only=only,
             pin=place.type == "cuda",
         ):
             features, activations = torch.empty(0, 0), {}
@@ -85,6 +92,7 @@ def encode(work: Pass, only: Collection[int] | None = None) -> Iterator[Encoded]
                     activations = network(batch.inputs, batch.keys, number)
                     with clip_precision:
                         features = clip.encode_images(batch.keys, batch.clip_inputs)
+                    features = checked_embeddings(features, "image", batch.keys)
             yield Encoded(number, batch.keys, batch.labels, features, activations, batch.skipped)
 
 

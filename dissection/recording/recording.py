@@ -17,7 +17,7 @@ from lwta.dissection.recording.activations import Activations, Pool
 from lwta.dissection.recording.loading import Skipped
 from lwta.dissection.recording.one_pass import Encoded, Pass, encode
 from lwta.support.ranking import NONE, largest, pack, unpack
-from lwta.support.text import repeated, some
+from lwta.support.text import printable, repeated, some
 
 
 class Shard(NamedTuple):
@@ -208,8 +208,9 @@ def warn_of_skipped(name: str, readable: int, skipped: list[Skipped]) -> None:
     why = ""
     if skipped:
         keys = some([image.key for image in skipped])
-        why = f": {keys} could not be read (the first: {skipped[0].problem})"
+        why = f": {keys} could not be read (the first: {printable(skipped[0].problem)})"
     if not readable:
-        raise ValueError(f"probe must hold a readable image; {name} holds none{why}")
+        raise ValueError(f"probe must hold a readable image; {printable(name)} holds none{why}")
     if skipped:
-        warnings.warn(f"{len(skipped)} of {len(skipped) + readable} images of {name} skipped{why}", stacklevel=4)
+        counted = f"{len(skipped)} of {len(skipped) + readable} images of {printable(name)}"
+        warnings.warn(f"{counted} skipped{why}", stacklevel=4)

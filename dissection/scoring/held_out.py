@@ -51,8 +51,12 @@ def select(activations: Activations, mask: Tensor) -> Activations:
         return DenseActivations(activations.values[mask])
     wins = mask[activations.images()]
     return WinnerActivations(
-        *(activations.values[wins], activations.units[wins], activations.shares[wins], activations.counts[mask]),
-        *(activations.neurons, activations.competitors),
+        values=activations.values[wins],
+        units=activations.units[wins],
+        shares=activations.shares[wins],
+        counts=activations.counts[mask],
+        neurons=activations.neurons,
+        competitors=activations.competitors,
     )
 
 
@@ -65,4 +69,4 @@ def is_held_out(key: str, share: float) -> bool:
         >>> sum(is_held_out(f"{i}.png", 0.3) for i in range(1000))
         265
     """
-    return int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "big") < share * 2**64
+    return int.from_bytes(blake2b(key.encode(errors="surrogatepass"), digest_size=8).digest(), "big") < share * 2**64

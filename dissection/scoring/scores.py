@@ -16,7 +16,7 @@ from lwta.dissection.scoring.layer_figures import LayerScores, active_per_image,
 from lwta.dissection.scoring.neuron_figures import monosemanticity
 from lwta.dissection.similarity import Similarity, find_similarity, similarities_of
 from lwta.models.config import class_names_of
-from lwta.support.json_files import without_nan, write_json
+from lwta.support.exports import without_nan, write_json
 from lwta.support.tables import Column, text_table
 
 NOTHING = Interval(math.nan, math.nan, math.nan)

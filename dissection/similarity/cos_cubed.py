@@ -11,6 +11,7 @@ from lwta.kernels import concept_similarity
 
 WEIGHTS = 2**28  # cubes of activations that exist at a time on a GPU
 TILE = 2**22  # similarities of images and concepts that exist at a time
+LEAST = 2.0**-100  # share of its cosines that a neuron of small activations keeps, so that float32 can order them
 DENSE = 1 / 32  # share of neurons that win on an image from which zeros, multiplied, cost less than rows, gathered
 
 
@@ -19,6 +20,10 @@ class CosCubed(KeepsShards):
 
     Cubes are elementwise, and norms are at least ``min_norm``. This is ``cos_similarity_cubed`` of CLIP-Dissect
     (Oikarinen & Weng, ICLR 2023), which DISCOVER uses: large deviations count most.
+
+    Activations are brought to a largest magnitude of 0.5 to 1 by a power of two, which is exact, before their cubes are
+    formed: so no scale of float32 overflows or vanishes. ``min_norm`` still counts for them as they were, as published:
+    a neuron with a smaller ‖a³‖ has smaller scores, in the same order. They do not fall below 2⁻¹⁰⁰ of its cosines.
 
     Where a neuron did not win, (a − μ)³ is −μ³, so with P̃ the cubes of the similarities, the product is a sum over the
     wins alone and one of rank one: Σ_won ((a − μ)³ + μ³)·P̃[n, m] − μ³·Σ_n P̃[n, m].
@@ -34,7 +39,7 @@ class CosCubed(KeepsShards):
         >>> from lwta.dissection.recording.recording import Shard
         >>> cubed = CosCubed()
         >>> cubed.update(Shard(torch.arange(2), torch.eye(2), DenseActivations(torch.tensor([[3.0], [4.0]]))))
-        >>> cubed.finalize(torch.eye(2))
+        >>> cubed.finalize(torch.eye(2)).round(decimals=5)
         tensor([[-1.,  1.]])
     """
 
@@ -47,13 +52,23 @@ class CosCubed(KeepsShards):
     def finalize(self, text_features: Tensor) -> Tensor:
         """(D, M) float32; NaN for a dead neuron."""
         features, columns, active = self._by_rank()
+        columns, units = _scaled(columns)
         evaluate = self._scores_on_gpu if text_features.is_cuda else self._scores
-        return evaluate(features, columns, text_features).masked_fill_(~active[:, None], float("nan"))
+        scores, norms = evaluate(features, columns, text_features)
+        scores.mul_(self._kept(norms * units**3)[:, None])
+        return scores.masked_fill_(~active[:, None], float("nan"))
 
-    def _scores(self, features: Tensor, columns: Columns, text_features: Tensor) -> Tensor:
+    def _kept(self, norms: Tensor) -> Tensor:
+        """(D,) float32: what ``min_norm`` leaves of the cosines of neurons with these norms; 0 of constant neurons."""
+        kept = torch.where(norms < self.min_norm, norms / self.min_norm, 1.0).clamp_min(LEAST)
+        return kept.masked_fill(norms == 0, 0).float()
+
+    def _scores(self, features: Tensor, columns: Columns, text_features: Tensor) -> tuple[Tensor, Tensor]:
+        """(D, M) float32, and (D,) float64: the norms of the neurons."""
         cubes, common, norms = _cubes(columns)
-        cubes = cubes / norms.clamp_min(self.min_norm).float()[columns.neurons()]
-        common = common / norms.clamp_min(self.min_norm)
+        divisors = _divisors(norms)
+        cubes = cubes / divisors.float()[columns.neurons()]
+        common = common / divisors
         mean = features.double().mean(0).float()
         scores = torch.empty(len(common), len(text_features))
         width = max(TILE // columns.size, 1)
@@ -63,32 +78,50 @@ class CosCubed(KeepsShards):
             P /= torch.linalg.vector_norm(P, dim=0).clamp_min_(self.min_norm)
             part.copy_(_product(columns, cubes, P))
             part.addr_(common.float(), P.sum(0))
-        return scores
+        return scores, norms
 
-    def _scores_on_gpu(self, features: Tensor, columns: Columns, text_features: Tensor) -> Tensor:
+    def _scores_on_gpu(self, features: Tensor, columns: Columns, text_features: Tensor) -> tuple[Tensor, Tensor]:
         """The same by a kernel, where ``text_features`` are: of a few neurons at a time, all of their cubes."""
         place, means = text_features.device, (columns.sums(columns.values) / columns.size).float()
         centre = text_features @ features.double().mean(0).float().to(place)
         features, height = features.to(place), max(WEIGHTS // columns.size, 1)
-        scores = torch.empty(len(means), len(text_features))
-        for first, part in zip(range(0, len(means), height), scores.split(height), strict=True):
+        scores, norms = torch.empty(len(means), len(text_features)), torch.empty(len(means), dtype=torch.float64)
+        parts = zip(range(0, len(means), height), scores.split(height), norms.split(height), strict=True)
+        for first, part, norms_of_part in parts:
             a = columns.rows(first, first + len(part)).to(place).sub_(means[first : first + len(part), None].to(place))
             a = (a * a * a).T.contiguous()
             products, squares = concept_similarity(features, text_features, a, centre, 3)
-            norms = (torch.linalg.vector_norm(a, dim=0), squares.sqrt())
-            of_neurons, of_concepts = (norm.clamp_min_(self.min_norm) for norm in norms)
-            part.copy_(products.div_(of_neurons[:, None]).div_(of_concepts))
-        return scores
+            of_neurons, of_concepts = torch.linalg.vector_norm(a, dim=0), squares.sqrt().clamp_min_(self.min_norm)
+            part.copy_(products.div_(_divisors(of_neurons)[:, None]).div_(of_concepts))
+            norms_of_part.copy_(of_neurons)
+        return scores, norms
+
+
+def _scaled(columns: Columns) -> tuple[Columns, Tensor]:
+    """The activations in units in which each neuron's largest magnitude is 0.5 to 1; (D,) float64 powers of two."""
+    neurons = columns.neurons()
+    largest = torch.zeros(len(columns.starts) - 1).scatter_reduce_(0, neurons, columns.values.abs(), "amax")
+    units = torch.exp2(largest.double().frexp().exponent.double())
+    return columns._replace(values=(columns.values / units[neurons]).float()), units
+
+
+def _divisors(norms: Tensor) -> Tensor:
+    """The norms, but 1 where they are 0: there is nothing to divide."""
+    return norms.masked_fill(norms == 0, 1)
 
 
 def _cubes(columns: Columns) -> tuple[Tensor, Tensor, Tensor]:
-    """(a − μ)³ + μ³ of the entries, (E,) float32; −μ³ and the norm of (a − μ)³ over all images, (D,) float64."""
-    mean = columns.sums(columns.values) / columns.size
-    own_mean = mean[columns.neurons()]
-    cubes = (columns.values.double() - own_mean) ** 3
+    """(a − μ)³ + μ³ of the entries, (E,) float32; −μ³ and the norm of (a − μ)³ over all images, (D,) float64.
+
+    Where there is an entry for every image, μ³ would be added only to be subtracted, and could swallow what counts: 0
+    stands for it.
+    """
+    neurons, mean = columns.neurons(), columns.sums(columns.values) / columns.size
+    cubes = (columns.values.double() - mean[neurons]) ** 3
     others = columns.size - columns.starts.diff()
-    norms = (columns.sums(cubes.square()) + others * mean**6).sqrt()
-    return (cubes + own_mean**3).float(), -(mean**3), norms
+    common = (mean**3).masked_fill(others == 0, 0)
+    norms = (columns.sums(cubes.square()) + others * common.square()).sqrt()
+    return (cubes + common[neurons]).float(), -common, norms
 
 
 def _product(columns: Columns, entries: Tensor, P: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from lwta.dissection.words.embeddings import Embeddings
+from lwta.support.digests import digest_of_tensors
 from lwta.support.text import did_you_mean, some
 
 TINY = Path(__file__).parent / "tiny"
@@ -59,11 +59,7 @@ class ClipEncoder:
     @cached_property
     def fingerprint(self) -> str:
         """Digest of the weights and the preprocessing."""
-        digest = hashlib.blake2b(repr(self._transform).encode(), digest_size=16)
-        for key, value in sorted(self._model.state_dict().items()):
-            digest.update(f"{key}{value.dtype}{tuple(value.shape)}".encode())
-            digest.update(value.cpu().contiguous().view(-1).view(torch.uint8).numpy())
-        return digest.hexdigest()
+        return digest_of_tensors(self._model.state_dict(), start=repr(self._transform), gap="")
 
     def check_keys(self, keys: Sequence[str]) -> None:
         """Any image can be embedded."""
@@ -136,9 +132,14 @@ def _open(name: str) -> tuple[Any, Callable[[Image.Image], Tensor], Callable[[li
             model, _, transform = open_clip.create_model_and_transforms(architecture, pretrained=pretrained)
     except Exception as error:
         what, advice = ("downloaded", f"; {OFFLINE}") if pretrained in tags else ("read", "")
-        reason = str(error).splitlines()[0]
-        raise RuntimeError(f"the weights of CLIP {name!r} could not be {what}: {reason}{advice}") from None
+        raise RuntimeError(f"the weights of CLIP {name!r} could not be {what}: {_reason(error)}{advice}") from None
     return model, transform, open_clip.get_tokenizer(architecture)
+
+
+def _reason(error: Exception) -> str:
+    """One line, without PyTorch's advice to unpickle the file with all that is in it: that may be code of anyone."""
+    line = (str(error).splitlines() or [type(error).__name__])[0]
+    return "it is no file of weights alone, and whatever else it holds is not read" if "weights_only" in line else line
 
 
 @contextmanager

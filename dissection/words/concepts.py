@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from lwta.dissection.words.encoder import Encoder
-from lwta.support.text import read_lines, some
+from lwta.dissection.words.encoder import Encoder, checked_embeddings
+from lwta.support.text import printable, read_lines, some
 
 TINY = Path(__file__).parent / "tiny" / "concepts.txt"
 
@@ -31,7 +31,7 @@ class Concepts:
             with several, a concept's embedding is the normalised mean of the normalised embeddings of its prompts.
 
     Raises:
-        TypeError: ``names`` is a string.
+        TypeError: ``names`` is a string, or holds something else than strings.
         ValueError: no name is left, or a template has no ``{}``.
 
     Example:
@@ -45,21 +45,17 @@ class Concepts:
 
     def __post_init__(self) -> None:
         for argument in ("names", "templates"):
-            if isinstance(getattr(self, argument), str):
-                raise TypeError(f"{argument} must be a sequence of strings, got one: {getattr(self, argument)!r}")
+            object.__setattr__(self, argument, _strings(argument, getattr(self, argument)))
         counts = Counter(stripped for name in self.names if (stripped := name.strip()))
         if not counts:
-            raise ValueError(f"names must hold at least one concept, but {self.source} is empty")
+            raise ValueError(f"names must hold at least one concept, but {printable(self.source)} is empty")
         if not self.templates or any("{}" not in template for template in self.templates):
             raise ValueError(f"templates must each have a {{}} for the concept, got {list(self.templates)}")
         repeated = [name for name, count in counts.items() if count > 1]
         if repeated:
-            warnings.warn(
-                f"{counts.total() - len(counts)} duplicate concepts of {self.source} removed: {some(repeated)}",
-                stacklevel=3,
-            )
+            source, removed = printable(self.source), counts.total() - len(counts)
+            warnings.warn(f"{removed} duplicate concepts of {source} removed: {some(repeated)}", stacklevel=3)
         object.__setattr__(self, "names", tuple(counts))
-        object.__setattr__(self, "templates", tuple(self.templates))
 
     def __len__(self) -> int:
         return len(self.names)
@@ -98,6 +94,11 @@ class Concepts:
     def of(cls, concepts: Concepts | Sequence[str] | str | Path) -> Concepts:
         """What the ``concepts`` argument of `dissect` may be: `Concepts`, a list of names, one of "imagenet",
         "imagenet21k" and "tiny", or a text file.
+
+        Raises:
+            TypeError: it is none of these, or a list that holds something else than strings.
+            FileNotFoundError: there is no such file.
+            ValueError: the list or the file holds no concept, or the file is not UTF-8 text.
         """
         if isinstance(concepts, Concepts):
             return concepts
@@ -106,7 +107,7 @@ class Concepts:
             return built_in
         if isinstance(concepts, str | Path):
             return cls.from_file(concepts)
-        return cls(concepts)
+        return cls(_strings("concepts", concepts))
 
     def encode(self, encoder: Encoder) -> Tensor:
         """Embed every concept.
@@ -115,8 +116,29 @@ class Concepts:
             (M, d) float32, normalised, on the CPU.
 
         Raises:
-            ValueError: the encoder has no words, or no embedding, for some of the concepts; they are named.
+            TypeError: the encoder returned no tensor of floating-point numbers.
+            ValueError: the encoder has no words, or no embedding, for some of the concepts, or its embeddings are of
+                another shape, not finite or zero; the concepts are named.
         """
         prompts = [[template.replace("{}", name) for name in self.names] for template in self.templates]
-        embeddings = torch.stack([encoder.encode_texts(texts) for texts in prompts])
-        return torch.nn.functional.normalize(embeddings.mean(0), dim=-1)
+        encoded = [checked_embeddings(encoder.encode_texts(texts), "concept", self.names) for texts in prompts]
+        mean = torch.stack(encoded).mean(0)
+        checked_embeddings(mean, "concept", self.names)  # those of several prompts may cancel out
+        return torch.nn.functional.normalize(mean, dim=-1)
+
+
+def _strings(argument: str, names: Iterable[str]) -> tuple[str, ...]:
+    """The names, once each is seen to be one.
+
+    Raises:
+        TypeError: they are one string, no strings, or not several.
+    """
+    if isinstance(names, str):
+        raise TypeError(f"{argument} must be a sequence of strings, got one: {names!r}")
+    if not isinstance(names, Iterable):
+        raise TypeError(f"{argument} must be a sequence of strings, got {type(names).__name__}")
+    names = tuple(names)
+    for place, name in enumerate(names):
+        if not isinstance(name, str):
+            raise TypeError(f"{argument}[{place}] must be a string, got {type(name).__name__}: {name!r}")
+    return names

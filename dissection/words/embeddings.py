@@ -58,14 +58,14 @@ class Embeddings:
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: an array is missing.
+            ValueError: the file is no NPZ, or damaged, or an array is missing.
         """
+        where = ""
         if isinstance(embeddings, str | Path):
-            with np.load(embeddings, allow_pickle=False) as file:
-                return cls.load(dict(file))
+            embeddings, where = _read(embeddings), f" in {embeddings}"
         missing = [name for name in ARRAYS if name not in embeddings]
         if missing:
-            raise ValueError(f"embeddings must have the arrays {some(ARRAYS)}; {some(missing)} missing")
+            raise ValueError(f"embeddings must have the arrays {some(ARRAYS)}; {some(missing)} missing{where}")
         paths, image_features, concepts, text_features = (embeddings[name] for name in ARRAYS)
         return cls(
             [str(path) for path in paths],
@@ -116,13 +116,33 @@ class Embeddings:
         return f"Embeddings({len(self._images)} images, {len(self._texts)} texts, d={self._images.shape[1]})"
 
 
+def _read(path: str | Path) -> dict[str, Any]:
+    """Arrays of an NPZ file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is no NPZ, or damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+    except Exception as error:  # each part of a zip archive and of an array has ways of its own to be damaged
+        if isinstance(error, OSError) and error.filename is not None:
+            raise
+        reason = str(error).partition(" If you trust")[0] or type(error).__name__  # no advice to unpickle it
+        raise ValueError(f"embeddings must be an NPZ file; {path} is none, or damaged: {reason}") from None
+
+
 def _checked(name: str, features: Tensor, owners: Sequence[str]) -> Tensor:
     """The features normalised in float32, one row for each owner."""
     if features.ndim != 2 or len(features) != len(owners):
         raise ValueError(f"{name} must have shape ({len(owners)}, d), got {tuple(features.shape)}")
-    if not torch.isfinite(features).all():
-        raise ValueError(f"{name} must be finite; some of its values are not")
-    return normalize(features.float(), dim=-1)
+    features = features.float()
+    bad = (~torch.isfinite(features)).any(1)
+    if bad.any():
+        named = some([owner for owner, is_bad in zip(owners, bad.tolist(), strict=True) if is_bad])
+        raise ValueError(f"{name} must be finite; some values are not, of {named}")
+    return normalize(features, dim=-1)
 
 
 def _rows(name: str, owners: Sequence[str]) -> dict[str, int]:

@@ -6,11 +6,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from lwta.cli._output import add_json, told_elsewhere, write_json
+from lwta.cli._output import add_json, say, told_elsewhere, write_json
 from lwta.dissection import SIMILARITIES, ClipEncoder, Concepts, Dissection, Embeddings, open_store
 from lwta.dissection.store.opening import recorded_clip
 from lwta.dissection.words.encoder import Encoder
-from lwta.support.json_files import without_nan
+from lwta.support.exports import without_nan
 from lwta.support.processes import own_device
 
 
@@ -18,7 +18,8 @@ def add_naming(parser: argparse.ArgumentParser, *, clip: str | None) -> None:
     """Options; ``clip`` is the default encoder, None for the store's own."""
     default = "%(default)s" if clip else "the store's own"
     parser.add_argument(
-        *("--clip", "-c"),
+        "--clip",
+        "-c",
         default=clip,
         metavar="NAME",
         help=f"'tiny', MODEL/PRETRAINED of open_clip such as ViT-B-16/openai, or an NPZ of embeddings ({default})",
@@ -93,15 +94,14 @@ def write(dissection: Dissection, arguments: argparse.Namespace) -> None:
     """The files that were asked for, or else the first neurons of each layer on the terminal."""
     with told_elsewhere(arguments.json):
         if arguments.out is not None:
-            arguments.out.parent.mkdir(parents=True, exist_ok=True)
             dissection.to_csv(arguments.out)
-            print(f"Every neuron as a table: {arguments.out}")
+            say(f"Every neuron as a table: {arguments.out}")
         if arguments.report is not None:
             page = dissection.to_report(arguments.report)
-            print(f"Every neuron with its images: {page}  (open it in a browser)")
+            say(f"Every neuron with its images: {page}  (open it in a browser)")
     write_json(labels_of(dissection), arguments.json)
     if arguments.out is None and arguments.report is None and arguments.json is None:
-        print(dissection)
+        say(dissection)
 
 
 def labels_of(dissection: Dissection) -> dict[str, list[dict[str, Any]]]:

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from typing import Any
 
-from lwta.support.json_files import as_json
-from lwta.support.json_files import write_json as write_json_file
+from lwta.support.exports import as_json
+from lwta.support.exports import write_json as write_json_file
+from lwta.support.text import printable_lines
 
 STANDARD_OUTPUT = "-"
 
@@ -22,8 +23,13 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 def tell(findings: Any, text: object, json_file: str | None) -> None:
     """Print the text, unless standard output is for JSON alone, and write the findings if they were asked for."""
     if json_file != STANDARD_OUTPUT:
-        print(text)
+        say(text)
     write_json(findings, json_file)
+
+
+def say(text: object) -> None:
+    """Print the text with its control characters escaped, line feeds excepted: names may come from anywhere."""
+    print(printable_lines(str(text)))
 
 
 def write_json(findings: Any, json_file: str | None) -> None:

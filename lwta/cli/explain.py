@@ -12,6 +12,7 @@ Examples:
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,13 +21,13 @@ from torch import nn
 
 from lwta.cli._networks import add_model, find_function, find_model
 from lwta.cli._options import add_store, open_dissection
-from lwta.cli._output import add_json, tell, told_elsewhere
+from lwta.cli._output import add_json, say, tell, told_elsewhere
 from lwta.dissection import Explained, explain
 from lwta.dissection.probe.base import decoded
 from lwta.dissection.recording.preprocessing import find_transform
 from lwta.dissection.store.opening import check_network
 from lwta.models.config import class_names_of
-from lwta.support.text import read_lines
+from lwta.support.text import CONTROL, printable, read_lines
 
 IMAGENET = 1000  # classes
 MAP_SIDE = 384  # pixels of the longer side of a heat map
@@ -67,7 +68,9 @@ def run(arguments: argparse.Namespace) -> int:
     explained = []
     for key, image in images:
         explanation = explain(
-            *(found.model, image, dissection),
+            found.model,
+            image,
+            dissection,
             transform=transform,
             class_names=names,
             target=_class(arguments.target, names),
@@ -80,22 +83,23 @@ def run(arguments: argparse.Namespace) -> int:
     with told_elsewhere(arguments.json):
         if arguments.heat_maps is not None:
             number = _write_maps(explained, arguments.heat_maps, arguments.top)
-            print(f"Heat maps: {number} in {arguments.heat_maps}")
+            say(f"Heat maps: {number} in {arguments.heat_maps}")
         if arguments.pages is not None:
             _write_pages(explained, arguments.pages)
-            print(f"Pages: {len(explained)} in {arguments.pages}")
+            say(f"Pages: {len(explained)} in {arguments.pages}")
         if arguments.report is not None:
             page = dissection.to_report(arguments.report, explained=explained)
-            print(f"The atlas: {page}  (open it in a browser)")
+            say(f"The atlas: {page}  (open it in a browser)")
     return 0
 
 
 def _opened(path: Path) -> Image.Image:
     if not path.is_file():
-        raise FileNotFoundError(f"IMAGE must be a file, there is none {path}")
+        raise FileNotFoundError(f"IMAGE must be a file, there is none {printable(str(path))}")
     sample = decoded(str(path), path.read_bytes(), None)
     if sample.image is None:
-        raise ValueError(f"IMAGE must be an image, {path} cannot be read: {sample.problem}")
+        shown, problem = printable(str(path)), printable(sample.problem)
+        raise ValueError(f"IMAGE must be an image, {shown} cannot be read: {problem}")
     return sample.image
 
 
@@ -123,25 +127,37 @@ def _class(text: str | None, names: Sequence[str] | None) -> int | str | None:
 def _tell(explained: Sequence[Explained], arguments: argparse.Namespace) -> None:
     """The explanations on the terminal, or as JSON, or both."""
     listed = [{"image": one.key, **one.explanation.to_dict(rows=arguments.top)} for one in explained]
-    text = "\n\n".join(f"{one.key}\n{one.explanation.table(arguments.top)}" for one in explained)
+    text = "\n\n".join(f"{printable(one.key)}\n{one.explanation.table(arguments.top)}" for one in explained)
     tell(listed, text, arguments.json)
 
 
 def _write_pages(explained: Sequence[Explained], folder: Path) -> None:
-    """Files NUMBER-IMAGE.html."""
+    """Files NUMBER-IMAGE.html, with the parts as `_part` has them."""
     for number, (key, image, explanation) in enumerate(explained, 1):
-        explanation.to_html(folder / f"{number:02d}-{Path(key).stem}.html", image=image, title=key)
+        explanation.to_html(folder / f"{number:02d}-{_part(Path(key).stem)}.html", image=image, title=key)
 
 
 def _write_maps(explained: Sequence[Explained], folder: Path, top: int) -> int:
-    """Files NUMBER-IMAGE-LAYER-RANK-NEURON.png of the neurons with positions; returns how many."""
+    """Files NUMBER-IMAGE-LAYER-RANK-NEURON.png of the neurons with positions, with the parts as `_part` has them.
+
+    Returns:
+        How many.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     written = 0
     for number, (key, _, explanation) in enumerate(explained, 1):
         for layer, evidence in explanation.evidence.items():
             for rank, one in enumerate(evidence[:top], 1):
                 if one.where is not None and explanation.seen is not None:
-                    name = f"{number:02d}-{Path(key).stem}-{layer}-{rank:02d}-{one.neuron}.png"
+                    name = f"{number:02d}-{_part(Path(key).stem)}-{_part(layer)}-{rank:02d}-{one.neuron}.png"
                     explanation.heat_map(one, MAP_SIDE).save(folder / name)
                     written += 1
     return written
+
+
+def _part(name: str) -> str:
+    """A name as a part of a file's name, different for different names: ``%2F`` for a slash, and so on.
+
+    Replaced are what separates paths, control characters, and bytes that are not UTF-8.
+    """
+    return re.sub(rf"[\n/\\%]|{CONTROL.pattern}", lambda found: f"%{ord(found[0]):02X}", name)

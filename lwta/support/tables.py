@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
+from unicodedata import combining, east_asian_width
+
+from lwta.support.text import printable
 
 
 class Column(NamedTuple):
@@ -16,7 +19,7 @@ class Column(NamedTuple):
 
 
 def text_table(columns: Sequence[Column]) -> str:
-    """Return the columns side by side, as wide as they need to be.
+    """Return the columns side by side, as wide as they need, each cell on one line as `printable` shows it.
 
     Example:
         >>> print(text_table([Column("n", ["1", "10"], right=True), Column("word", ["cat", "dog"])]))
@@ -26,7 +29,17 @@ def text_table(columns: Sequence[Column]) -> str:
     """
     padded = []
     for heading, cells, right in columns:
-        lines = [heading, *cells]
-        width = max(map(len, lines))
-        padded.append([line.rjust(width) if right else line.ljust(width) for line in lines])
+        lines = [printable(line) for line in (heading, *cells)]
+        width = max(map(_width, lines))
+        blanks = [" " * (width - _width(line)) for line in lines]
+        padded.append([blank + line if right else line + blank for line, blank in zip(lines, blanks, strict=True)])
     return "\n".join("  ".join(row).rstrip() for row in zip(*padded, strict=True))
+
+
+def _width(text: str) -> int:
+    """Width of a text in a terminal: two for a wide character of East Asia, none for a mark on one."""
+    return len(text) if text.isascii() else sum(_places(character) for character in text)
+
+
+def _places(character: str) -> int:
+    return 0 if combining(character) else 1 + (east_asian_width(character) in "WF")

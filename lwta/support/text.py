@@ -1,11 +1,31 @@
-"""Text: lists of names from files, and phrases for messages."""
+"""Text: lists of names from files, and phrases for messages and the terminal."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
+
+CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Characters that a terminal obeys instead of showing them: controls but for the line feed, line separators, overrides
+of the direction of writing, and the surrogates that stand for bytes of names that are not UTF-8."""
+
+
+def printable(text: str) -> str:
+    r"""Return the text on one line, with escapes such as ``\x1b`` for the characters that a terminal would obey.
+
+    Example:
+        >>> print(printable("\x1b[31mred\ttwo\n"))
+        \x1b[31mred\ttwo\n
+    """
+    return printable_lines(text).replace("\n", "\\n")
+
+
+def printable_lines(text: str) -> str:
+    """Return the text as `printable` shows it, with its line feeds as they are."""
+    return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def some(names: Sequence[str], shown: int = 5) -> str:
@@ -26,14 +46,16 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
 
 
 def read_lines(path: str | Path) -> list[str]:
-    """Return the names in a text file in UTF-8, one a line; empty lines are left out.
+    r"""Return the names in a text file in UTF-8, one a line, without blanks around them; empty lines are left out.
+
+    Lines end with ``\n``, ``\r\n`` or ``\r`` and nothing else: any other separator is part of a name.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is not UTF-8 text.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")  # all ends of lines are read as this one
     except UnicodeDecodeError as error:
         raise ValueError(f"path must be a text file in UTF-8, one name a line; {path}: {error}") from None
     return [stripped for line in lines if (stripped := line.strip())]

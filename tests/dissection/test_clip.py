@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -92,6 +94,38 @@ def test_a_file_that_is_no_checkpoint(small: str, tmp_path: Path) -> None:
     (tmp_path / "weights.pt").write_text("nothing")
     with pytest.raises(RuntimeError, match="could not be read"):
         ClipEncoder(f"small-test-clip/{tmp_path / 'weights.pt'}")
+
+
+class Payload:
+    """Would make a folder when it is unpickled."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self._folder),)
+
+
+@pytest.mark.filterwarnings("ignore")  # of PyTorch, on what the file holds
+@pytest.mark.parametrize("kind", ["zip", "legacy", "pickle", "script", "empty"])
+def test_weights_that_hold_code_are_refused_without_bad_advice(small: str, kind: str, tmp_path: Path) -> None:
+    path, made = tmp_path / "weights.pt", tmp_path / "made"
+    if kind == "pickle":
+        path.write_bytes(pickle.dumps(Payload(made)))
+    elif kind == "script":
+        torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), str(path))
+    elif kind == "empty":
+        path.touch()
+    else:
+        torch.save({"a": Payload(made)}, path, _use_new_zipfile_serialization=kind == "zip")
+    with pytest.raises(RuntimeError) as error:
+        ClipEncoder(f"small-test-clip/{path}")
+    message = str(error.value)
+    assert f"{path}' could not be read: " in message
+    assert ("EOFError" if kind == "empty" else "it is no file of weights alone") in message
+    assert "weights_only" not in message
+    assert "\n" not in message
+    assert not made.exists()
 
 
 def test_without_a_network_one_line_says_what_else_there_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -49,6 +50,24 @@ def test_bad_arguments() -> None:
         Concepts("cat")
     with pytest.raises(ValueError, match=r"templates must each have a {} for the concept, got"):
         Concepts(["cat"], templates=["a photo"])
+
+
+@pytest.mark.parametrize(
+    ("concepts", "message"),
+    [
+        ([1, 2], r"concepts\[0\] must be a string, got int: 1"),
+        (["a", None], r"concepts\[1\] must be a string, got NoneType: None"),
+        ([b"a"], r"concepts\[0\] must be a string, got bytes"),
+        (7, "concepts must be a sequence of strings, got int"),
+    ],
+)
+def test_concepts_that_are_no_strings_are_named(concepts: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        Concepts.of(concepts)
+    with pytest.raises(TypeError, match=message.replace("concepts", "names")):
+        Concepts(concepts)
+    with pytest.raises(TypeError, match=message.replace("concepts", "templates")):
+        Concepts(["a"], templates=concepts)
 
 
 def test_built_in_sets() -> None:

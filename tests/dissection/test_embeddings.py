@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,38 @@ def test_bad_arrays(arrays: dict[str, np.ndarray]) -> None:
     features[0, 0] = torch.nan
     with pytest.raises(ValueError, match="image_features must be finite"):
         Embeddings(KEYS, features, TEXTS, torch.ones(2, 4))
+
+
+def test_values_that_are_not_finite_are_named(arrays: dict[str, np.ndarray]) -> None:
+    arrays["text_features"][1, 2] = np.inf
+    with pytest.raises(ValueError, match="text_features must be finite; some values are not, of 'dog'"):
+        Embeddings.load(arrays)
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_a_damaged_file_is_named(save: Callable[..., None], arrays: dict[str, np.ndarray], tmp_path: Path) -> None:
+    path = tmp_path / "clip.npz"
+    save(path, **arrays)
+    data = path.read_bytes()
+    flipped = [data[:i] + bytes([data[i] ^ 16]) + data[i + 1 :] for i in range(0, len(data), 9)]
+    whole = 0
+    for damaged in [b"", b"junk", b"\x93NUMPY", *(data[:n] for n in range(0, len(data), 31)), *flipped]:
+        path.write_bytes(damaged)
+        try:
+            Embeddings.load(path)
+            whole += 1  # bits that mean nothing, such as dates
+        except ValueError as error:
+            assert str(path) in str(error)  # noqa: PT017
+            assert "trust" not in str(error)  # noqa: PT017
+    assert whole < len(flipped) / 2
+
+
+def test_one_array_is_no_npz(tmp_path: Path) -> None:
+    np.save(tmp_path / "clip.npy", np.ones(3))
+    with pytest.raises(ValueError, match=r"embeddings must be an NPZ file; .*clip\.npy is none"):
+        Embeddings.load(tmp_path / "clip.npy")
+    with pytest.raises(FileNotFoundError, match=r"none\.npz"):
+        Embeddings.load(tmp_path / "none.npz")
 
 
 def test_pickled_arrays_are_refused(tmp_path: Path) -> None:

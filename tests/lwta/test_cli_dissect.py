@@ -101,6 +101,24 @@ def test_dissect_and_relabel(here: Path, capsys: pytest.CaptureFixture[str]) -> 
     ]
 
 
+def test_a_file_that_cannot_be_written_is_named(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*TYPICAL, "--store", "store", "--out", "/dev/null", "--json", "/dev/null"]) == 0
+    Path("words.txt").write_text("\x1b[31mred\n=1+1\nblue\n")
+    relabel = ["relabel", "store", "--concepts", "words.txt"]
+    for option in ("--out", "--json"):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            main([*relabel, option, "/dev/full"])
+        assert stopped.value.code == 1
+        message = "lwta relabel: [Errno 28] No space left on device: '/dev/full'\n"
+        assert capsys.readouterr().err.endswith(message)
+    assert main(relabel) == 0
+    printed = capsys.readouterr().out
+    assert r"\x1b[31mred" in printed
+    assert "\x1b" not in printed
+    assert main([*relabel, "--out", "/dev/stdout"]) == 0
+
+
 def test_layers(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["dissect", *MODEL, "--list-layers"]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]

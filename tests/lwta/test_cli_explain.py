@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +16,9 @@ from PIL import Image
 from lwta import create_model, save_model
 from lwta.cli import main
 from lwta.cli._networks import find_model
-from lwta.cli.explain import _class_names
-from lwta.dissection import explain, open_store
+from lwta.cli.explain import _class_names, _write_maps
+from lwta.dissection import Explained, explain, open_store
+from lwta.dissection.explaining import Evidence
 
 NETWORK = """
 import torch
@@ -124,6 +127,45 @@ def test_heat_maps_and_pages(capsys: pytest.CaptureFixture[str], tmp_path: Path)
     assert "probe/03.png" in (atlas / "image-01.html").read_text(encoding="utf-8")
     assert (atlas / "index.html").is_file()
     assert "probe/03.png" in (tmp_path / "pages" / "01-03.html").read_text(encoding="utf-8")
+
+
+def test_names_that_are_not_utf8_or_have_line_breaks(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    picture = Path("probe/03.png").read_bytes()
+    names = [b"caf\xe9.png", b"new\nline\x1b[31m%.png", b"back\\slash.png"]
+    for name in names:
+        Path(os.fsdecode(name)).write_bytes(picture)
+    files = [os.fsdecode(name) for name in names]
+    pages, atlas, maps = tmp_path / "pages", tmp_path / "atlas", tmp_path / "maps"
+    written = ["--pages", str(pages), "--report", str(atlas), "--probe", "probe", "--heat-maps", str(maps)]
+    asked = ["explain", *files, *EXPLAIN[2:], "--top", "1", "--layers", "1"]
+    printed(capsys, *asked, *written, "--json", str(tmp_path / "why.json"))
+    assert [one["image"] for one in json.loads((tmp_path / "why.json").read_text(encoding="utf-8"))] == files
+    stems = ["01-caf%DCE9", "02-new%0Aline%1B[31m%25", "03-back%5Cslash"]
+    assert sorted(path.name for path in pages.iterdir()) == [f"{stem}.html" for stem in stems]
+    assert [path.name.rpartition("-1-01-")[0] for path in sorted(maps.iterdir())] == stems
+    assert r"caf\udce9.png" in (pages / "01-caf%DCE9.html").read_text(encoding="utf-8")
+    read = json.loads(printed(capsys, *asked, "--json", "-"))
+    assert [one["image"] for one in read] == files
+    text = printed(capsys, *asked)
+    assert r"caf\udce9.png" in text
+    assert r"new\nline\x1b[31m%.png" in text
+    assert "\x1b" not in text
+    assert r"IMAGE must be a file, there is none \x1b.png" in refused(capsys, "explain", "\x1b.png", *EXPLAIN[2:])
+
+
+def test_layer_names_in_names_of_heat_maps(tmp_path: Path) -> None:
+    where = torch.ones(2, 2)
+    layers = {name: [Evidence(name, 0, "dog", 1, 1, 1, where)] for name in ("../a/b", "../a%2Fb", "c\nd")}
+    with Image.open("probe/03.png") as image:
+        found = find_model("mine.py:network")
+        explanation = explain(found.model, image, open_store("store", concepts="tiny"), transform=found.transform)
+    explained = Explained("03.png", None, replace(explanation, evidence=layers))
+    assert _write_maps([explained], tmp_path / "maps", 5) == 3
+    assert sorted(path.name for path in (tmp_path / "maps").iterdir()) == [
+        "01-03-..%2Fa%252Fb-01-0.png",
+        "01-03-..%2Fa%2Fb-01-0.png",
+        "01-03-c%0Ad-01-0.png",
+    ]
 
 
 def test_networks_that_were_not_recorded(capsys: pytest.CaptureFixture[str]) -> None:
