@@ -17,11 +17,11 @@ from lwta.dissection.encoding import Pass
 from lwta.dissection.hooks import find_layers
 from lwta.dissection.precision import Precision
 from lwta.dissection.preprocessing import Transform, find_transform
-from lwta.dissection.probe import Probe
 from lwta.dissection.recording import Recording, record
 from lwta.dissection.result import Dissection
 from lwta.dissection.similarity import Similarity, find_similarity, scoring_device
 from lwta.dissection.store.opening import record_stored
+from lwta.images import Probe
 
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum

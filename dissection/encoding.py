@@ -14,7 +14,7 @@ from lwta.dissection.encoder import Encoder
 from lwta.dissection.hooks import Tap, evaluating, seeded, tapped
 from lwta.dissection.loading import Skipped, Transform, batches
 from lwta.dissection.precision import Precision, computing, own_type
-from lwta.dissection.probe import Probe
+from lwta.images import Probe
 
 
 class Encoded(NamedTuple):

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lwta.dissection.preprocessing import Transform
-from lwta.dissection.probe import Probe, Sample
+from lwta.images import Probe, Sample
 
 
 class Skipped(NamedTuple):

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from lwta.dissection.concepts import Concepts
 from lwta.dissection.encoder import Encoder
 from lwta.dissection.loading import Skipped, Transform
-from lwta.dissection.probe import Probe
 from lwta.dissection.recording import Recording
 from lwta.dissection.similarity import Similarity, find_similarity
 from lwta.dissection.similarity.top import largest, pack, unpack
 from lwta.dissection.table import Column, text_table
 from lwta.dissection.words import did_you_mean
+from lwta.images import Probe
 
 if TYPE_CHECKING:
     from lwta.dissection.audit import Audit

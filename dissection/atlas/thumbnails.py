@@ -13,7 +13,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from lwta.dissection.atlas.files import replace_file
-from lwta.dissection.probe import Probe
+from lwta.images import Probe
 
 THUMBNAIL = 128  # pixels of the longer side; images below it stay as they are
 MANY = 200

@@ -13,7 +13,6 @@ from lwta.dissection.clip import ClipEncoder
 from lwta.dissection.concepts import Concepts
 from lwta.dissection.encoder import Encoder
 from lwta.dissection.encoding import Pass
-from lwta.dissection.probe import Probe
 from lwta.dissection.recording import tell_skipped
 from lwta.dissection.result import Dissection
 from lwta.dissection.similarity import Similarity, find_similarity, scoring_device
@@ -24,6 +23,7 @@ from lwta.dissection.store.folder import MANIFEST, RESUME, ShardFolder, other_pa
 from lwta.dissection.store.recording import StoredRecording
 from lwta.dissection.store.team import Team
 from lwta.dissection.words import did_you_mean
+from lwta.images import Probe
 
 
 def record_stored(

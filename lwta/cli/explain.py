@@ -23,9 +23,9 @@ from lwta.cli.naming import add_store, open_dissection
 from lwta.cli.output import add_json, tell, told_elsewhere
 from lwta.dissection import Explained, explain
 from lwta.dissection.preprocessing import find_transform
-from lwta.dissection.probe.base import decoded
 from lwta.dissection.store.opening import check_network
 from lwta.dissection.words import read_lines
+from lwta.images.base import decoded
 from lwta.models.config import class_names_of
 
 IMAGENET = 1000  # classes

@@ -11,13 +11,13 @@ from torch import nn
 
 from lwta.checks import check_choice
 from lwta.files import write_atomically
+from lwta.images import open_images
 from lwta.models import config_of
 from lwta.network import competitions
 from lwta.processes import Share, own_device, process_group
 from lwta.saving import save_model
 from lwta.training.engine import Trainer
 from lwta.training.evaluation import Evaluation, evaluate
-from lwta.training.images import open_images
 from lwta.training.loaders import Batches, make_batches
 from lwta.training.log import Row
 from lwta.training.recipes import Recipe, find_recipe

@@ -22,8 +22,6 @@ MODULES = [
     "concepts",
     "dissect",
     "embeddings",
-    "probe.base",
-    "probe.opening",
     "scoring.identification",
     "scoring.layers",
     "scoring.part",

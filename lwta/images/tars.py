@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from lwta.dissection.probe.base import (
+from lwta.images.base import (
     IndexedProbe,
     Sample,
     decoded,
@@ -23,7 +23,7 @@ from lwta.dissection.probe.base import (
     require_images,
     too_large,
 )
-from lwta.dissection.probe.tar import Member, read_index
+from lwta.images.tar_index import Member, read_index
 
 LABELS = (".cls", ".json", ".txt")  # by precedence
 MOST_LABEL = 1 << 20  # bytes of a file with a label

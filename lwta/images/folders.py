@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from lwta.dissection.probe.base import IndexedProbe, Sample, decoded, folder_label, is_image, require_images, too_large
+from lwta.images.base import IndexedProbe, Sample, decoded, folder_label, is_image, require_images, too_large
 
 
 class FolderProbe(IndexedProbe):

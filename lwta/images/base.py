@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from PIL import Image
 from torch.utils.data import Dataset
 
-from lwta.dissection.words import repeated, some
+from lwta.support.text import repeated, some
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 MAX_BYTES = 1 << 28  # of one image file; an archive may claim anything
@@ -71,7 +71,7 @@ class Probe(Dataset[Sample], ABC):
             >>> probe.keys, probe[0].image.size
             (['red.png'], (4, 4))
         """
-        from lwta.dissection.probe.opening import open_probe
+        from lwta.images.opening import open_probe
 
         return open_probe(source)
 

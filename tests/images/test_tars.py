@@ -18,7 +18,7 @@ from PIL import Image
 
 from lwta.dissection import Probe
 from lwta.dissection.loading import batches
-from lwta.dissection.probe.opening import expand
+from lwta.images.opening import expand
 
 
 def png(colour: str) -> bytes:
@@ -192,7 +192,7 @@ def test_images_too_large_are_skipped(shards: Path, tmp_path: Path, monkeypatch:
     monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 7)  # images have 16 pixels: more than twice that
     for source in sources[:2]:
         assert "DecompressionBombError" in Probe.of(source)[0].problem
-    monkeypatch.setattr("lwta.dissection.probe.base.MAX_BYTES", 50)
+    monkeypatch.setattr("lwta.images.decoding.MAX_BYTES", 50)
     for source in sources:
         assert "more than the 50 of any image" in Probe.of(source)[0].problem
 

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lwta.dissection.probe.base import Probe, is_image
-from lwta.dissection.probe.datasets import DatasetProbe, PairsProbe, StreamProbe
-from lwta.dissection.probe.files import FolderProbe, ZipProbe, files_below
-from lwta.dissection.probe.shards import TarProbe
-from lwta.dissection.probe.tar import is_tar
-from lwta.dissection.words import some
+from lwta.images.base import Probe, is_image
+from lwta.images.datasets import DatasetProbe, PairsProbe, StreamProbe
+from lwta.images.folders import FolderProbe, ZipProbe, files_below
+from lwta.images.tar_index import is_tar
+from lwta.images.tars import TarProbe
+from lwta.support.text import some
 
 KINDS = "a folder, a zip or tar archive, tar shards, a dataset or an iterable of (key, image)"
 COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd"}

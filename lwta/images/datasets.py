@@ -8,8 +8,8 @@ from typing import Any
 from PIL import Image
 from torch.utils.data import IterableDataset
 
-from lwta.dissection.probe.base import IndexedProbe, Probe, Sample, converted, decoded, require_images
-from lwta.dissection.words import some
+from lwta.images.base import IndexedProbe, Probe, Sample, converted, decoded, require_images
+from lwta.support.text import some
 
 
 class DatasetProbe(IndexedProbe):
