@@ -11,7 +11,15 @@ import lwta
 
 MODULES = (
     *("lwta.calibration", "lwta.checkpoint", "lwta.convert", "lwta.functional", "lwta.layers", "lwta.loss"),
-    *("lwta.models.registry", "lwta.network", "lwta.saving", "lwta.schedule", "lwta.training.evaluation"),
+    *(
+        "lwta.images.base",
+        "lwta.images.opening",
+        "lwta.models.registry",
+        "lwta.network",
+        "lwta.saving",
+        "lwta.schedule",
+        "lwta.training.evaluation",
+    ),
     *("lwta.training.train", "lwta.usage", "lwta.winners"),
 )
 

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from lwta.dissection.atlas.files import replace_file
 from lwta.images import Probe
+from lwta.images.decoding import to_rgb
 
 THUMBNAIL = 128  # pixels of the longer side; images below it stay as they are
 MANY = 200
@@ -39,7 +40,7 @@ Save = Callable[[Image.Image, int], Picture]
 
 def encoded(image: Image.Image, longer_side: int) -> tuple[bytes, str, tuple[int, int]]:
     """Content, "png" or, of an image that is large or had to be made smaller, "jpeg", and width and height."""
-    image, form = image.convert("RGB"), "png"
+    image, form = to_rgb(image), "png"
     if max(image.size) > longer_side:
         image.thumbnail((longer_side, longer_side), Image.Resampling.LANCZOS)
         form = "jpeg"

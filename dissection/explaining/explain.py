@@ -17,6 +17,7 @@ from lwta.dissection.explaining.heat_map import positions, prefix_tokens, seen
 from lwta.dissection.hooks import Tap, evaluating, find_layers, seeded, tapped
 from lwta.dissection.loading import Transform
 from lwta.dissection.result import Dissection
+from lwta.images.decoding import to_rgb
 from lwta.models.config import class_names_of
 
 MAPPED = 12
@@ -58,7 +59,8 @@ def explain(
 
     Raises:
         ValueError: a layer was not dissected, there are not as many names as classes, ``target`` or ``versus`` is none
-            of them or both are the same, or ``draws`` is below 1.
+            of them or both are the same, or ``draws`` is below 1; or the image cannot be converted to RGB, see
+            `lwta.images.decoding`.
         TypeError: ``image`` is not a PIL image, or the model gives no logits (1, C).
     """
     if not isinstance(image, Image.Image):
@@ -73,7 +75,7 @@ def explain(
         raise ValueError("transform must be given: the dissection was opened from a store, which holds none")
     with evaluating(model) as place, torch.inference_mode(False), torch.enable_grad():
         # the input asks for a gradient so that frozen networks have one too
-        inputs = transform(image.convert("RGB")).unsqueeze(0).to(place).requires_grad_()
+        inputs = transform(to_rgb(image)).unsqueeze(0).to(place).requires_grad_()
         run = _run(model, names, dissection.recording.pool, inputs, seed)
         _check_logits(run.logits, class_names)
         chances = _probabilities(model, run.logits, inputs, draws, seed)

@@ -25,7 +25,7 @@ from lwta.dissection import Explained, explain
 from lwta.dissection.preprocessing import find_transform
 from lwta.dissection.store.opening import check_network
 from lwta.dissection.words import read_lines
-from lwta.images.base import decoded
+from lwta.images.decoding import UnreadableImageError, decode, read_file
 from lwta.models.config import class_names_of
 
 IMAGENET = 1000  # classes
@@ -91,12 +91,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _opened(path: Path) -> Image.Image:
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f"IMAGE must be a file, there is none {path}")
-    sample = decoded(str(path), path.read_bytes(), None)
-    if sample.image is None:
-        raise ValueError(f"IMAGE must be an image, {path} cannot be read: {sample.problem}")
-    return sample.image
+    try:
+        return decode(read_file(path))
+    except (OSError, UnreadableImageError) as error:
+        raise ValueError(f"IMAGE must be an image, {path} cannot be read: {error}") from error
 
 
 def _class_names(given: str | None, model: nn.Module) -> Sequence[str] | None:

@@ -1,83 +1,38 @@
-"""Probes of image files: in a folder, in a zip archive."""
+"""A probe of a folder."""
 
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from lwta.images.base import IndexedProbe, Sample, decoded, folder_label, is_image, require_images, too_large
+from lwta.images.base import FileProbe
+from lwta.images.decoding import read_file
 
 
-class FolderProbe(IndexedProbe):
-    """The images in a folder and the folders in it; the key is the path from there, the label the folder's name."""
+class FolderProbe(FileProbe):
+    """The images in a folder and the folders in it; the key is the path from there.
+
+    Only regular files are read: of a pipe, a socket, a device or a link to one, the sample says what it is.
+    """
 
     def __init__(self, root: Path, keys: Sequence[str]) -> None:
-        self.name = str(root)
+        super().__init__(str(root), keys)
         self._root = root
-        self.keys = keys
-        require_images(self.keys, self.name)
 
-    def sizes(self) -> Iterator[int]:
-        """As the file system tells; −1 for a file that is gone."""
-        for key in self.keys:
-            try:
-                yield (self._root / key).stat().st_size
-            except OSError:
-                yield -1
-
-    def _read(self, index: int) -> Sample:
-        key = self.keys[index]
+    def size(self, index: int) -> int:
+        """Bytes of the file at this place, by the file system; −1 if it is gone."""
         try:
-            path = self._root / key
-            problem = too_large(path.stat().st_size)
-            data = b"" if problem else path.read_bytes()
-        except OSError as error:
-            return Sample(key, None, folder_label(key), str(error))
-        return Sample(key, None, folder_label(key), problem) if problem else decoded(key, data, folder_label(key))
+            return (self._root / self.keys[index]).stat().st_size
+        except OSError:
+            return -1
 
-
-class ZipProbe(IndexedProbe):
-    """The images in a zip archive, read in memory: its names are keys and never become paths of this machine."""
-
-    def __init__(self, path: Path) -> None:
-        self.name = str(path)
-        self._path = path
-        self._open: tuple[int, zipfile.ZipFile] | None = None
-        try:
-            names = self._archive().namelist()
-        except zipfile.BadZipFile:
-            raise ValueError(f"probe must be a folder or a zip or tar archive of images; {path} is neither") from None
-        self.keys = sorted(name for name in names if is_image(name))
-        require_images(self.keys, self.name)
-
-    def sizes(self) -> Iterator[int]:
-        """As the archive's directory tells."""
-        return (self._archive().getinfo(key).file_size for key in self.keys)
-
-    def _archive(self) -> zipfile.ZipFile:
-        """The archive, opened by this process: a file position cannot be shared with the one that forked it."""
-        if self._open is None or self._open[0] != os.getpid():
-            self._open = os.getpid(), zipfile.ZipFile(self._path)
-        return self._open[1]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_open": None}
-
-    def _read(self, index: int) -> Sample:
-        key = self.keys[index]
-        try:
-            problem = too_large(self._archive().getinfo(key).file_size)
-            data = b"" if problem else self._archive().read(key)
-        except Exception as error:  # whatever the damage makes zipfile and its decompressors raise
-            problem = str(error)
-        return Sample(key, None, folder_label(key), problem) if problem else decoded(key, data, folder_label(key))
+    def _data(self, index: int) -> bytes:
+        return read_file(self._root / self.keys[index])
 
 
 def files_below(root: Path) -> Iterator[str]:
-    """Paths, from there, of the files in a folder and the folders in it; links to folders are not followed."""
+    """Yield the paths, from a folder, of the files in it and in its folders; links to folders are not followed."""
     for folder, _, files in os.walk(root):
         start = Path(folder).relative_to(root).as_posix()
         yield from files if start == "." else (f"{start}/{file}" for file in files)

@@ -11,7 +11,7 @@ from torch import nn
 
 from lwta.checks import check_choice
 from lwta.files import write_atomically
-from lwta.images import open_images
+from lwta.images import MissingSplitError, open_images
 from lwta.models import config_of
 from lwta.network import competitions
 from lwta.processes import Share, own_device, process_group
@@ -130,7 +130,7 @@ def _open(
     )
     try:
         test = open_images(source, "test")
-    except ValueError:
+    except MissingSplitError:
         return training, None
     if list(test.classes) != list(images.classes):
         raise ValueError(f"the classes of train and test must be the same, got {images.classes} and {test.classes}")
