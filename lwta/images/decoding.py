@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import io
+import os
 import posixpath
 import re
 import stat
@@ -36,6 +37,8 @@ _KINDS = {"b": "a device", "c": "a device", "d": "a folder", "p": "a pipe", "s":
 _FORMATS_OF_16_BITS = ("PNG", "PPM")  # whose mode "I" never holds more
 _ORIENTATION = 0x0112
 _ORIENTED = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif")  # where PIL keeps an orientation
+_PLAIN_MODES = ("RGB", "L")
+_PARTICULARS = frozenset({"transparency", *_ORIENTED})
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -92,18 +95,18 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return _rgb(image)
 
 
-def read_file(path: Path) -> bytes:
+def read_file(path: str | Path) -> bytes:
     """Read a regular file; a pipe or a device could block or never end.
 
     Raises:
         OSError: it cannot be opened or read.
         UnreadableImageError: it is no regular file, or holds more than `MAX_BYTES`.
     """
-    status = path.stat()
+    status = os.stat(path)
     if not stat.S_ISREG(status.st_mode):
         raise UnreadableImageError(f"{_KINDS.get(stat.filemode(status.st_mode)[0], 'something')}, not a regular file")
     check_size(status.st_size)
-    with path.open("rb") as file:
+    with open(path, "rb") as file:
         return read_all(file, status.st_size)
 
 
@@ -145,6 +148,8 @@ def _rgb(image: Image.Image) -> Image.Image:
     if limit is not None and width * height > limit:
         raise UnreadableImageError(f"{width}×{height} pixels, more than the {limit} that PIL takes for safe")
     image.load()  # some formats know orientation and transparency only now
+    if image.mode in _PLAIN_MODES and image.info.keys().isdisjoint(_PARTICULARS):  # nearly all images
+        return image.convert("RGB")
     return _upright(_on_white(_in_8_bits(image)), image)
 
 
