@@ -6,13 +6,13 @@ from lwta.dissection.labels.audit import Audit
 from lwta.dissection.labels.naming import Label
 from lwta.dissection.labels.search import Found
 from lwta.dissection.opening import open_store
-from lwta.dissection.probe import Probe
 from lwta.dissection.result import Dissection
 from lwta.dissection.scoring import Identification, LayerScores, Scores, compare
 from lwta.dissection.similarity import JSD, SIMILARITIES, WPMI, Cos, CosCubed, RankReorder, SoftWPMI
 from lwta.dissection.words.clip import ClipEncoder
 from lwta.dissection.words.concepts import Concepts
 from lwta.dissection.words.embeddings import Embeddings
+from lwta.images import Probe
 
 __all__ = [
     "JSD",

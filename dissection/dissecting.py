@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from lwta.dissection.probe import Probe
 from lwta.dissection.recording.activations import Pool
 from lwta.dissection.recording.hooks import find_layers
 from lwta.dissection.recording.one_pass import Pass
@@ -22,6 +21,7 @@ from lwta.dissection.store.filling import fill_store
 from lwta.dissection.words.clip import ClipEncoder
 from lwta.dissection.words.concepts import Concepts
 from lwta.dissection.words.encoder import Encoder
+from lwta.images import Probe
 from lwta.support.processes import cpu_group
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 
-from lwta.dissection.probe import Probe
 from lwta.dissection.result import Dissection
 from lwta.dissection.similarity import Similarity, find_similarity, scoring_device, similarities_of
 from lwta.dissection.store.opening import open_recording
 from lwta.dissection.words.concepts import Concepts
 from lwta.dissection.words.encoder import Encoder
+from lwta.images import Probe
 
 
 def open_store(

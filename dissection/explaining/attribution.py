@@ -18,6 +18,7 @@ from lwta.dissection.labels.naming import Naming
 from lwta.dissection.recording.activations import Activations, Pool, WinnerActivations
 from lwta.dissection.recording.hooks import Tap, find_layers, tapped
 from lwta.dissection.recording.loading import Transform
+from lwta.images.decoding import to_rgb
 from lwta.models.config import class_names_of
 from lwta.support.running import evaluating
 from lwta.support.seeds import derive, seeded
@@ -63,7 +64,7 @@ def explain(
     Raises:
         ValueError: a layer was not dissected, ``transform`` is None for a dissection opened from a store, there are not
             as many names as classes, ``target`` or ``versus`` is none of them or both are the same, or ``draws`` is
-            below 1.
+            below 1; or the image cannot be converted to RGB, see `lwta.images.decoding`.
         TypeError: ``image`` is not a PIL image, or the model does not return logits (1, C).
     """
     if not isinstance(image, Image.Image):
@@ -78,7 +79,7 @@ def explain(
         raise ValueError("transform must be given: the dissection was opened from a store, which holds none")
     with evaluating(model) as place, torch.inference_mode(False), torch.enable_grad():
         # the input asks for a gradient so that frozen networks have one too
-        inputs = transform(image.convert("RGB")).unsqueeze(0).to(place).requires_grad_()
+        inputs = transform(to_rgb(image)).unsqueeze(0).to(place).requires_grad_()
         run = _run(model, names, dissection.recording.pool, inputs, seed)
         _check_logits(run.logits, class_names)
         chances = _probabilities(model, run.logits, inputs, draws, seed)

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from lwta.dissection.probe import Probe
 from lwta.dissection.recording.loading import Skipped
 from lwta.dissection.recording.preprocessing import Transform
 from lwta.dissection.recording.recording import Recording
 from lwta.dissection.similarity import Similarity, find_similarity, similarities_of
 from lwta.dissection.words.concepts import Concepts
 from lwta.dissection.words.encoder import Encoder
+from lwta.images import Probe
 from lwta.support.exports import as_csv, escaped_cell, write_file
 from lwta.support.ranking import largest, pack, unpack
 from lwta.support.tables import Column, text_table

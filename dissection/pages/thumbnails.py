@@ -13,7 +13,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from lwta.dissection.pages.page_files import replace_file
-from lwta.dissection.probe import Probe
+from lwta.images import Probe
+from lwta.images.decoding import to_rgb
 
 THUMBNAIL = 128  # pixels of the longer side; images below it stay as they are
 MANY = 200  # thumbnails beyond which a progress bar is shown
@@ -39,7 +40,7 @@ Save = Callable[[Image.Image, int], Picture]
 
 def encoded(image: Image.Image, longer_side: int) -> tuple[bytes, str, tuple[int, int]]:
     """Encode an image, shrunk if need be; return content, format ("png" for small images, else "jpeg") and size."""
-    image, form = image.convert("RGB"), "png"
+    image, form = to_rgb(image), "png"
     if max(image.size) > longer_side:
         image.thumbnail((longer_side, longer_side), Image.Resampling.LANCZOS)
         form = "jpeg"

@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lwta.dissection.probe import Probe, Sample
 from lwta.dissection.recording.preprocessing import Transform
+from lwta.images import Probe, Sample
 
 
 class Skipped(NamedTuple):

@@ -9,12 +9,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lwta.dissection.probe import Probe
 from lwta.dissection.recording.activations import Activations, Pool, average
 from lwta.dissection.recording.hooks import Tap, tapped
 from lwta.dissection.recording.loading import Skipped, Transform, batches
 from lwta.dissection.recording.precision import Precision, computing, own_type
 from lwta.dissection.words.encoder import Encoder, checked_embeddings
+from lwta.images import Probe
 from lwta.support.running import device_of, evaluating
 from lwta.support.seeds import derive, seeded
 

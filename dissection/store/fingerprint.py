@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lwta.dissection.probe import Probe
+from lwta.images import Probe
 
 _ADDRESS = re.compile(r" (?:object )?at 0x[0-9a-fA-F]+")
 _DEPTH = 5  # functions that call functions that call functions

@@ -23,9 +23,9 @@ from lwta.cli._networks import add_model, find_function, find_model
 from lwta.cli._options import add_store, open_dissection
 from lwta.cli._output import add_json, say, tell, told_elsewhere
 from lwta.dissection import Explained, explain
-from lwta.dissection.probe.base import decoded
 from lwta.dissection.recording.preprocessing import find_transform
 from lwta.dissection.store.opening import check_network
+from lwta.images.decoding import UnreadableImageError, decode, read_file
 from lwta.models.config import class_names_of
 from lwta.support.text import CONTROL, printable, read_lines
 
@@ -94,13 +94,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _opened(path: Path) -> Image.Image:
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f"IMAGE must be a file, there is none {printable(str(path))}")
-    sample = decoded(str(path), path.read_bytes(), None)
-    if sample.image is None:
-        shown, problem = printable(str(path)), printable(sample.problem)
-        raise ValueError(f"IMAGE must be an image, {shown} cannot be read: {problem}")
-    return sample.image
+    try:
+        return decode(read_file(path))
+    except (OSError, UnreadableImageError) as error:
+        raise ValueError(
+            f"IMAGE must be an image, {printable(str(path))} cannot be read: {printable(str(error))}"
+        ) from error
 
 
 def _class_names(given: str | None, model: nn.Module) -> Sequence[str] | None:

@@ -16,10 +16,10 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from lwta.images import Images
 from lwta.models import ModelConfig
 from lwta.support.processes import Group
 from lwta.support.seeds import all_seeded, derive, generator_of
-from lwta.training.images import Images
 
 Batch = tuple[Tensor, Tensor]
 Augment = Callable[[Tensor, torch.Generator], Tensor]

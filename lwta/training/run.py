@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from lwta.checks import check_choice
+from lwta.images import MissingSplitError, open_images
 from lwta.models import config_of
 from lwta.models.saving import save_model
 from lwta.network import competitions
@@ -17,7 +18,6 @@ from lwta.support.files import write_atomically
 from lwta.support.processes import Group, own_device, process_group
 from lwta.training.batches import Batches, make_batches
 from lwta.training.evaluation import Evaluation, evaluate
-from lwta.training.images import open_images
 from lwta.training.log import Row
 from lwta.training.recipes import Recipe, find_recipe
 from lwta.training.trainer import Trainer
@@ -130,7 +130,7 @@ def _open(
     )
     try:
         test = open_images(source, "test")
-    except ValueError:
+    except MissingSplitError:
         return training, None
     if list(test.classes) != list(images.classes):
         raise ValueError(f"the classes of train and test must be the same, got {images.classes} and {test.classes}")

@@ -192,7 +192,28 @@ def test_mistakes(capsys: pytest.CaptureFixture[str]) -> None:
     assert "transform must be given" in said("--model", "mine.py:without_transform")
     image = ["explain", "broken.png", *EXPLAIN[2:]]
     assert "IMAGE must be an image, broken.png cannot be read: UnidentifiedImageError" in refused(capsys, *image)
+    assert refused(capsys, *image).endswith("cannot identify image file\n")  # and no place in memory
     assert "IMAGE must be a file, there is none ship.png" in refused(capsys, "explain", "ship.png", *EXPLAIN[2:])
+
+
+def test_only_regular_files_are_explained(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+    for name, kind in (("pipe.png", "a pipe"), ("zero.png", "a device")):
+        message = refused(capsys, "explain", str(tmp_path / name), *EXPLAIN[2:])
+        assert message.endswith(f"{name} cannot be read: {kind}, not a regular file\n")
+
+
+def test_grey_of_16_bits_is_explained_as_that_of_8(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    Image.new("L", (16, 12), 128).save(tmp_path / "8.png")
+    Image.new("I;16", (16, 12), 32768).save(tmp_path / "16.png")
+    texts = [printed(capsys, "explain", str(tmp_path / f"{bits}.png"), *EXPLAIN[2:]).split("\n", 1) for bits in (8, 16)]
+    assert texts[0][1] == texts[1][1]
+    found = find_model("mine.py:network")
+    dissection = open_store("store", concepts="tiny")
+    for bits in (8, 16):
+        with Image.open(tmp_path / f"{bits}.png") as image:
+            assert explain(found.model, image, dissection, transform=found.transform, draws=6).table() in texts[0][1]
 
 
 def test_class_names_of_networks(tmp_path: Path) -> None:

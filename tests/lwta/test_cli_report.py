@@ -51,6 +51,22 @@ def test_writes_the_atlas_and_its_figures(store: Path, tmp_path: Path, capsys: p
     assert json.loads((tmp_path / "figures.json").read_text(encoding="utf-8")) == printed
 
 
+def test_a_photograph_that_was_removed_has_no_picture(store: Path, tmp_path: Path) -> None:
+    typed = ["report", str(store), "--probe", str(tmp_path / "probe"), "--top", "12", "--out"]
+    assert main([*typed, str(tmp_path / "whole")]) == 0
+    (tmp_path / "probe" / "03.png").unlink()
+    (tmp_path / "probe" / "05.png").write_bytes(b"no longer an image")
+    with pytest.warns(UserWarning, match=r"lacks 2 of the images, or cannot read them: ") as warned:
+        assert main([*typed, str(tmp_path / "atlas")]) == 0
+    assert len(warned) == 1
+    assert {name for name in ("03.png", "05.png") if repr(name) in str(warned[0].message)} == {"03.png", "05.png"}
+    pictures = {folder: len(list((tmp_path / folder / "images").iterdir())) for folder in ("whole", "atlas")}
+    assert pictures["atlas"] == pictures["whole"] - 2
+    pages = "".join(page.read_text(encoding="utf-8") for page in (tmp_path / "atlas").rglob("*.html"))
+    assert '<span class="gone">03.png</span>' in pages
+    assert 'alt="03.png"' not in pages
+
+
 def test_bad_usage_ends_with_2(store: Path, tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["report", str(store), "--out", str(tmp_path / "atlas"), "--top", "0"])

@@ -1,11 +1,7 @@
-"""Images in classes, and the order and augmentation of batches."""
+"""Order and augmentation of batches."""
 
 from __future__ import annotations
 
-import io
-import pickle
-import tarfile
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -21,115 +17,16 @@ from lwta.training.batches import derive, transform_of
 CONFIG = ModelConfig("resnet20", 2, 2, 8, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
 
 
-def png(value: int, size: int = 8) -> bytes:
-    data = io.BytesIO()
-    Image.new("RGB", (size, size), (value, 2 * value, 0)).save(data, "PNG")
-    return data.getvalue()
-
-
-FILES = {
-    f"{split}/{name}/{number}.png": png(10 * label + number)
-    for split, count in (("train", 6), ("val", 2))
-    for label, name in enumerate(("cat", "dog"))
-    for number in range(count)
-}
-
-
-@pytest.fixture(params=["folder", "zip", "tar"])
-def source(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    if request.param == "folder":
-        for name, data in FILES.items():
-            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / name).write_bytes(data)
-        return tmp_path
-    if request.param == "zip":
-        with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
-            for name, data in FILES.items():
-                archive.writestr(name, data)
-        return tmp_path / "images.zip"
-    for split in ("train", "val"):
-        with tarfile.open(tmp_path / f"{split}-000.tar", "w") as tar:
-            for name, data in FILES.items():
-                if name.startswith(split):
-                    key = name.removeprefix(f"{split}/").removesuffix(".png")
-                    for suffix, content in (("png", data), ("cls", str(int("dog" in name)).encode())):
-                        member = tarfile.TarInfo(f"{key}.{suffix}")
-                        member.size = len(content)
-                        tar.addfile(member, io.BytesIO(content))
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A folder with six training and two test images of each of two classes, every one of its own colour."""
+    for split, count in (("train", 6), ("val", 2)):
+        for label, name in enumerate(("cat", "dog")):
+            (tmp_path / split / name).mkdir(parents=True)
+            for number in range(count):
+                value = 10 * label + number
+                Image.new("RGB", (8, 8), (value, 2 * value, 0)).save(tmp_path / split / name / f"{number}.png")
     return tmp_path
-
-
-def test_every_kind_of_source(source: Path) -> None:
-    training, test = open_images(source, "train"), open_images(source, "test")
-    assert (len(training), len(test)) == (12, 4)
-    assert list(training.labels) == [0] * 6 + [1] * 6
-    assert list(training.classes) in (["cat", "dog"], ["0", "1"])
-    assert training.image(8).getpixel((0, 0)) == (12, 24, 0)
-    assert test.image(3).getpixel((0, 0)) == (11, 22, 0)
-
-
-def test_the_shared_archive(shared_data: Path) -> None:
-    images = open_images(shared_data / "cifar10-part.zip", "test")
-    assert (len(images), images.classes[3], images.image(4999).size) == (5000, "cat", (32, 32))
-
-
-def _write_cifar(root: Path, coarse: bool) -> None:
-    """Ten images a file, of labels 0, 1, 2, …, the first pixel's red ten times the label."""
-    folder = root / ("cifar-10-batches-py" if coarse else "cifar-100-python")
-    folder.mkdir()
-    pixels = np.zeros((10, 3, 32, 32), np.uint8)
-    pixels[:, 0] = 10 * np.arange(10)[:, None, None]
-    entry = {"data": pixels.reshape(10, -1), "labels" if coarse else "fine_labels": list(range(10))}
-    names = [f"data_batch_{number}" for number in range(1, 6)] + ["test_batch"] if coarse else ["train", "test"]
-    for name in names:
-        (folder / name).write_bytes(pickle.dumps(entry))
-    meta = {"label_names" if coarse else "fine_label_names": [f"class {label}" for label in range(10)]}
-    (folder / ("batches.meta" if coarse else "meta")).write_bytes(pickle.dumps(meta))
-
-
-@pytest.mark.parametrize(("name", "files"), [("cifar10", 5), ("cifar100", 1)])
-def test_cifar_as_torchvision_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, files: int) -> None:
-    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)  # these are not the real ones
-    _write_cifar(tmp_path, name == "cifar10")
-    training, test = (open_images(f"{name}:{tmp_path}", split) for split in ("train", "test"))
-    assert (len(training), len(test)) == (10 * files, 10)
-    assert list(test.labels) == list(range(10))
-    assert (test.classes[7], test.image(7).getpixel((0, 0))) == ("class 7", (70, 0, 0))
-
-
-def test_places365_as_torchvision_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torchvision.datasets.places365.check_integrity", lambda *_, **__: True)
-    (tmp_path / "categories_places365.txt").write_text("/a/airfield 0\n/z/zen_garden 1\n")
-    for split, folder in (("train_standard", "data_256_standard"), ("val", "val_256")):
-        (tmp_path / f"places365_{split}.txt").write_text("/a/airfield/1.jpg 0\n/z/zen_garden/1.jpg 1\n")
-        for place, name in enumerate(("a/airfield", "z/zen_garden")):
-            (tmp_path / folder / name).mkdir(parents=True)
-            (tmp_path / folder / name / "1.jpg").write_bytes(png(10 * place + (split == "val")))
-    training, test = (open_images(f"places365:{tmp_path}", split) for split in ("train", "test"))
-    assert list(training.classes) == ["/a/airfield", "/z/zen_garden"]
-    assert [list(images.labels) for images in (training, test)] == [[0, 1], [0, 1]]
-    assert [images.image(1).getpixel((0, 0)) for images in (training, test)] == [(10, 20, 0), (11, 22, 0)]
-
-
-def test_what_cannot_be_opened(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("no archive")
-    with pytest.raises(FileNotFoundError, match="there is no"):
-        open_images(tmp_path / "absent", "train")
-    for name, call in (("cifar10", "CIFAR10"), ("cifar100", "CIFAR100"), ("places365", "Places365")):
-        with pytest.raises(
-            FileNotFoundError, match=rf"there is no {name} of torchvision.*datasets\.{call}\('.*download"
-        ):
-            open_images(f"{name}:{tmp_path}", "train")
-    with pytest.raises(ValueError, match=r"notes\.txt is none of them"):
-        open_images(tmp_path / "notes.txt", "train")
-    with pytest.raises(ValueError, match="must hold images as <split>/<class>/<image>"):
-        open_images(tmp_path, "train")
-    with pytest.raises(ValueError, match="split must be one of train, test, got 'all'"):
-        open_images(tmp_path, "all")
-    (tmp_path / "train" / "a").mkdir(parents=True)
-    (tmp_path / "train" / "a" / "broken.png").write_bytes(b"no image")
-    with pytest.raises(ValueError, match=r"train/a/broken\.png cannot be read"):
-        open_images(tmp_path, "train").image(0)
 
 
 def numbered(n: int = 20, **options: object) -> TensorBatches:

@@ -1,4 +1,4 @@
-"""Probes of what others hold: datasets, sequences and iterables."""
+"""Probes of what others hold: datasets, sequences and iterables; torchvision's datasets by name."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ from typing import Any
 from PIL import Image
 from torch.utils.data import IterableDataset
 
-from lwta.dissection.probe.base import IndexedProbe, Probe, Sample, converted, decoded, require_images
+from lwta.images.base import IndexedProbe, Probe, Sample, require_images
+from lwta.images.decoding import UnreadableImageError, decode, to_rgb, without_addresses
 from lwta.support.text import some
+
+TORCHVISION = ("cifar10", "cifar100", "places365")
+"""Datasets that torchvision downloads and `open_torchvision` opens."""
 
 
 class DatasetProbe(IndexedProbe):
@@ -29,12 +33,11 @@ class DatasetProbe(IndexedProbe):
             item = self._dataset[index]
         # what PIL raises when the dataset decodes; anything else is a mistake in the dataset
         except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-            return Sample(key, None, problem=str(error))
+            return Sample(key, None, problem=without_addresses(str(error)))
         image, label = _image_and_label(item, key)
-        label = self._class(label)
         if isinstance(image, Mapping):  # Hugging Face's Image(decode=False)
             image = image.get("bytes")
-        return decoded(key, image, label) if isinstance(image, bytes) else converted(key, image, label)
+        return _sample(key, image, self._class(label))
 
     def _class(self, label: Any) -> str | None:
         if getattr(label, "ndim", None) == 0:  # a number of numpy or torch
@@ -54,7 +57,7 @@ class PairsProbe(IndexedProbe):
         require_images(self.keys, self.name)
 
     def _read(self, index: int) -> Sample:
-        return converted(*_pair(self._pairs[index]))
+        return _sample(*_pair(self._pairs[index]))
 
 
 class StreamProbe(Probe, IterableDataset[Sample]):
@@ -68,11 +71,58 @@ class StreamProbe(Probe, IterableDataset[Sample]):
 
     def __iter__(self) -> Iterator[Sample]:
         for item in self._pairs:
-            yield converted(*_pair(item))
+            yield _sample(*_pair(item))
 
     def images(self, keys: Iterable[str]) -> Iterator[tuple[str, Image.Image]]:
-        """None: they have gone by."""
+        """Yield nothing: the images have gone by."""
         yield from ()
+
+
+def open_torchvision(name: str, folder: str, split: str) -> Any:
+    """Open a dataset that torchvision has downloaded.
+
+    Args:
+        name: one of `TORCHVISION`.
+        folder: where torchvision keeps it.
+        split: "train" or "test"; the test images of Places365 are those that torchvision calls "val".
+
+    Raises:
+        FileNotFoundError: it is not there, or damaged.
+    """
+    from torchvision import datasets
+
+    settings: dict[str, Any]
+    if name == "places365":
+        dataset = datasets.Places365
+        settings = {"split": "train-standard" if split == "train" else "val", "small": True}
+    else:
+        dataset = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
+        settings = {"train": split == "train"}
+    try:
+        return dataset(folder, **settings)
+    except RuntimeError as error:
+        keywords = ", ".join(f"{option}={value!r}" for option, value in {**settings, "download": True}.items())
+        raise FileNotFoundError(
+            f"there is no {name} of torchvision in {folder}, or it is damaged; to download it: "
+            f"torchvision.datasets.{dataset.__name__}({folder!r}, {keywords})"
+        ) from error
+
+
+def _sample(key: str, image: Any, label: str | None = None) -> Sample:
+    """Make a sample of what a dataset or an iterable holds for an image.
+
+    Raises:
+        TypeError: that is neither the bytes of an image file, as datasets may hold them, nor a PIL image.
+    """
+    if not isinstance(image, bytes | Image.Image):
+        raise TypeError(
+            f"probe must yield PIL images, but {key!r} is of type {type(image).__name__}; leave the dataset's own "
+            "transform away, and pass the network's as transform="
+        )
+    try:
+        return Sample(key, decode(image) if isinstance(image, bytes) else to_rgb(image), label)
+    except UnreadableImageError as error:
+        return Sample(key, None, label, str(error))
 
 
 def _class_names(dataset: Any) -> Sequence[Any] | None:

@@ -7,84 +7,85 @@ import os
 import posixpath
 import warnings
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import FileIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lwta.dissection.probe.base import (
-    IndexedProbe,
-    Sample,
-    decoded,
-    folder_label,
-    is_image,
-    require_images,
-    too_large,
-)
-from lwta.dissection.probe.tar import Member, read_index
+from lwta.images.base import FileProbe
+from lwta.images.decoding import UnreadableImageError, check_size, is_image
+from lwta.images.tar_index import Member, read_index
 
 LABELS = (".cls", ".json", ".txt")  # by precedence
 MOST_LABEL = 1 << 20  # bytes of a file with a label
 NO_LABEL = (-1, 0, 0)
 
 
-class TarProbe(IndexedProbe):
+class TarProbe(FileProbe):
     """The images in one or more tar archives, in their order; the key is the name in the archive, behind the name of
     the archive where there are several.
 
     Files of one folder whose names are the same up to the first dot belong to one sample, as in WebDataset: the label
-    of its images is in its ``.cls``, ``.json`` or ``.txt`` file. Without one it is the name of the folder.
+    of its images is in its ``.cls``, ``.json`` or ``.txt`` file. Without one it is the class by the folders.
     """
 
-    def __init__(self, paths: Sequence[Path], name: str) -> None:
-        self.name = name
-        self._paths = [str(path) for path in paths]
-        self._prefixes = [f"{shard}/" for shard in _distinct(self._paths)] if len(paths) > 1 else [""]
+    def __init__(self, archives: Sequence[Path], name: str) -> None:
+        self._archives = [str(path) for path in archives]
+        prefixes = [f"{shard}/" for shard in _distinct(self._archives)] if len(archives) > 1 else [""]
         self._open: tuple[int, FileIO] | None = None
         keys: list[str] = []
+        names: list[str] = []
         numbers = array("q")
-        for shard, path in enumerate(paths):
-            prefix = self._prefixes[shard]
+        for shard, path in enumerate(archives):
             for image, label in _images(path):
-                keys.append(prefix + image.name)
+                keys.append(prefixes[shard] + image.name)
+                names.append(image.name)
                 where = NO_LABEL if label is None else (_rank(label), label.offset, label.size)
                 numbers.extend((shard, image.offset, image.size, *where))
-        self.keys = keys
-        self._places = np.array(numbers).reshape(-1, 6)
-        require_images(self.keys, self.name)
+        self._members = np.array(numbers).reshape(-1, 6)
+        super().__init__(name, keys, names)
+
+    def size(self, index: int) -> int:
+        """Bytes of the file at this place, by its header; −1 for a link or device."""
+        return int(self._members[index, 2])
 
     def sizes(self) -> list[int]:
-        """As the archives' headers tell."""
-        sizes: list[int] = self._places[:, 2].tolist()
+        """Bytes of each image's file, by its header; −1 for a link or device."""
+        sizes: list[int] = self._members[:, 2].tolist()
         return sizes
+
+    def label(self, index: int) -> str | None:
+        """What the sample's own file says, or else the class by the folders."""
+        return self.own_label(index) or super().label(index)
+
+    def own_label(self, index: int) -> str | None:
+        """What the ``.cls``, ``.json`` or ``.txt`` file of the sample says; None if it has none, or that says nothing.
+
+        Raises:
+            OSError: the archive cannot be read.
+        """
+        shard, _, _, rank, offset, size = self._members[index].tolist()
+        return _label(LABELS[rank], self._bytes(shard, offset, size)) if rank >= 0 else None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": None}
 
-    def _read(self, index: int) -> Sample:
-        key = self.keys[index]
-        shard, offset, size, label_rank, label_offset, label_size = self._places[index].tolist()
-        label = folder_label(key[len(self._prefixes[shard]) :])
-        problem = too_large(size) if size >= 0 else "a link or device in the archive, not a file"
-        if problem:
-            return Sample(key, None, label, problem)
-        try:
-            if label_rank >= 0:
-                label = _label(LABELS[label_rank], self._bytes(shard, label_offset, label_size)) or label
-            data = self._bytes(shard, offset, size)
-        except OSError as error:
-            return Sample(key, None, label, str(error))
-        return decoded(key, data, label)
+    def _data(self, index: int) -> bytes:
+        shard, offset, size, *_ = self._members[index].tolist()
+        if size < 0:
+            raise UnreadableImageError("a link or device in the archive, not a file")
+        check_size(size)
+        return self._bytes(shard, offset, size)
 
     def _bytes(self, shard: int, offset: int, size: int) -> bytes:
         """Read at a place, without the file position that processes share after a fork."""
         if self._open is None or self._open[0] != shard:
-            self._open = shard, FileIO(self._paths[shard])
+            self._open = shard, FileIO(self._archives[shard])
         data = os.pread(self._open[1].fileno(), size, offset)
         if len(data) < size:
-            raise OSError(f"{self._paths[shard]} is shorter than it was")
+            raise OSError(f"{self._archives[shard]} is shorter than it was")
         return data
 
 
@@ -93,32 +94,44 @@ def _images(path: Path) -> list[tuple[Member, Member | None]]:
     index = read_index(path)
     if index.damage:
         found = len(index.members)
-        warnings.warn(f"{path} is damaged: {index.damage}; the {found} files before that are used", stacklevel=6)
+        warnings.warn(f"{path} is damaged: {index.damage}; the {found} files before that are used", stacklevel=5)
     labels: dict[str, Member] = {}
     images = []
     for member in index.members:
         if is_image(member.name):
             images.append(member)
         elif _suffix(member.name) in LABELS and 0 <= member.size <= MOST_LABEL:
-            sample = _sample(member.name)
-            if sample not in labels or _rank(member) < _rank(labels[sample]):
-                labels[sample] = member
+            for owner in {_sample(member.name), _stem(member.name)}:
+                if owner not in labels or _rank(member) < _rank(labels[owner]):
+                    labels[owner] = member
     if not labels:
         return [(image, None) for image in images]
     whole = {_sample(image.name) for image in images if _is_whole(image.name)}
     samples = ((image, _sample(image.name)) for image in images)
     return [
-        (image, labels.get(sample))
+        (image, _label_file(image, labels))
         for image, sample in samples
         # beside x.jpg and x.cls, x.mask.png is another part of the sample
         if _is_whole(image.name) or sample not in labels or sample not in whole
     ]
 
 
+def _label_file(image: Member, labels: Mapping[str, Member]) -> Member | None:
+    """The file with the label of an image: of its whole name, 0.5.cls of 0.5.png, rather than of its sample, 0.cls."""
+    found = [labels[owner] for owner in (_stem(image.name), _sample(image.name)) if owner in labels]
+    return min(found, key=_rank, default=None)
+
+
 def _sample(name: str) -> str:
     """What the names of the files of one sample have in common."""
     folder, base = posixpath.split(name)
     return f"{folder}/{base.split('.', 1)[0]}"
+
+
+def _stem(name: str) -> str:
+    """The name without its suffix, written as `_sample` writes it."""
+    folder, base = posixpath.split(name)
+    return f"{folder}/{posixpath.splitext(base)[0]}"
 
 
 def _is_whole(name: str) -> bool:

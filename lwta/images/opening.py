@@ -7,11 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lwta.dissection.probe.base import Probe, is_image
-from lwta.dissection.probe.datasets import DatasetProbe, PairsProbe, StreamProbe
-from lwta.dissection.probe.files import FolderProbe, ZipProbe, files_below
-from lwta.dissection.probe.shards import TarProbe
-from lwta.dissection.probe.tar import is_tar
+from lwta.images.base import FileProbe, Probe
+from lwta.images.datasets import DatasetProbe, PairsProbe, StreamProbe
+from lwta.images.decoding import is_image
+from lwta.images.folders import FolderProbe, files_below
+from lwta.images.tar_index import is_tar
+from lwta.images.tars import TarProbe
+from lwta.images.zips import ZipProbe
 from lwta.support.text import some
 
 KINDS = "a folder, a zip or tar archive, tar shards, a dataset or an iterable of (key, image)"
@@ -21,7 +23,39 @@ MOST_SHARDS = 1_000_000
 
 
 def open_probe(source: Probe | str | Path | Iterable[Any]) -> Probe:
-    """See `Probe.of`."""
+    """Open whatever `dissect` takes as its ``probe``; also called `Probe.of`.
+
+    - A folder of images, at any depth, or a zip or tar archive of them: keys are paths inside it, labels the classes by
+      their folders, as `lwta.images.base.find_places` finds them.
+    - Tar shards, as WebDataset writes them: a name with ranges (``"shard-{000000..000127}.tar"``, any number of
+      them, or ``{a,b}``), a list of paths, or a folder of ``.tar`` files and no images. Keys are shard/member. The
+      label is what the sample's ``.cls`` file, the "label" of its ``.json``, or its ``.txt`` says, if it has one.
+    - A dataset with ``len`` and indices: its items are images, begin with image and label, or are rows with "image"
+      and perhaps "label", as in Hugging Face datasets. Keys are the indices, with leading zeros; labels are the
+      class names, where the dataset knows them.
+    - An iterable of (key, image) pairs.
+
+    Archives are read where they are: nothing is extracted, no link is followed, and no name in them becomes a path.
+    Images are PIL, RGB and upright, by the rule of `lwta.images.decoding`. An image that cannot be decoded, or that
+    this rule refuses, is no error but a `Sample` without image.
+
+    Args:
+        source: one of these.
+
+    Raises:
+        FileNotFoundError: there is no such folder or archive.
+        ValueError: it holds no image, repeats a key, is a damaged zip archive or a compressed tar archive.
+        TypeError: ``source`` is none of these.
+
+    Warns:
+        UserWarning: a tar archive is damaged or cut off; the images before the damage are used.
+
+    Example:
+        >>> from PIL import Image
+        >>> probe = Probe.of([("red.png", Image.new("RGB", (4, 4), "red"))])
+        >>> probe.keys, probe[0].image.size
+        (['red.png'], (4, 4))
+    """
     if isinstance(source, Probe):
         return source
     if isinstance(source, str | Path):
@@ -39,6 +73,29 @@ def open_probe(source: Probe | str | Path | Iterable[Any]) -> Probe:
     raise TypeError(f"probe must be {KINDS}, got {type(source).__name__}")
 
 
+Probe.of = staticmethod(open_probe)
+
+
+def open_archive(path: Path) -> FileProbe:
+    """Open a zip or tar archive, whatever its name is.
+
+    Raises:
+        OSError: it cannot be opened.
+        ValueError: it is neither, holds no image, repeats a key, is damaged or compressed as a whole.
+    """
+    if path.suffix == ".tar" or is_tar(path):
+        return TarProbe([path], str(path))
+    with path.open("rb") as file:
+        start = file.read(8)
+    for magic, method in COMPRESSED.items():
+        if start.startswith(magic):
+            raise ValueError(
+                f"{path} must be an archive whose images can be read one by one, it is compressed as a whole with "
+                f"{method}: decompress it to a plain .tar first (images are compressed already)"
+            )
+    return ZipProbe(path)
+
+
 def _open_path(name: str) -> Probe:
     path = Path(name)
     if path.is_dir():
@@ -49,17 +106,7 @@ def _open_path(name: str) -> Probe:
         return TarProbe(list(_shards(name)), name)
     if not path.is_file():
         raise FileNotFoundError(f"probe must be a folder or a zip or tar archive of images; there is no {path}")
-    if path.suffix == ".tar" or is_tar(path):
-        return TarProbe([path], name)
-    with path.open("rb") as file:
-        start = file.read(8)
-    for magic, method in COMPRESSED.items():
-        if start.startswith(magic):
-            raise ValueError(
-                f"probe must be an archive whose images can be read one by one; {path} is compressed as a whole with "
-                f"{method}: decompress it to a plain .tar first (images are compressed already)"
-            )
-    return ZipProbe(path)
+    return open_archive(path)
 
 
 def _shards(name: str) -> Iterator[Path]:

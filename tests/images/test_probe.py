@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from PIL import Image
 from lwta.dissection import Probe
 from lwta.dissection.recording.loading import Batch, batches
 from lwta.dissection.recording.preprocessing import default_transform
+from lwta.dissection.store.fingerprint import fingerprint_probe
 
 
 def png(colour: str, mode: str = "RGB") -> bytes:
@@ -68,6 +70,19 @@ def read(probe: Probe, workers: int = 0) -> Batch:
     )
 
 
+def test_photographs_are_as_pil_reads_them_and_as_stores_know_them(shared_data: Path) -> None:
+    """Keys, sizes, labels and pixels of ordinary files: what was recorded by 0.1.0 can be used further."""
+    probe = Probe.of(shared_data / "caltech101-val.zip")
+    assert fingerprint_probe(probe) == "1649 images, bb5825beac7c03b7b8547e201784e746"
+    with zipfile.ZipFile(shared_data / "caltech101-val.zip") as archive:
+        for index in range(0, 1649, 50):
+            key, image, label, _ = probe[index]
+            with archive.open(key) as file, Image.open(file) as expected:
+                assert image is not None
+                assert image.tobytes() == expected.convert("RGB").tobytes()
+            assert label == key.split("/")[0]
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_some_batches_alone(stream: bool) -> None:
     pairs = [(f"{i}", Image.new("RGB", (2, 2))) for i in range(7)]
@@ -83,13 +98,17 @@ def test_files(kind: str, workers: int, request: pytest.FixtureRequest) -> None:
     assert probe.keys == sorted(READABLE + BROKEN)
     everything = read(probe, workers)
     assert everything.keys == READABLE
-    assert everything.labels == ["deep", "red", "red", None]
+    assert everything.labels == ["blue", "red", "red", None]
     assert everything.inputs is not None
     assert everything.inputs[2, :, 0, 0].tolist() == [1, 0, 0]
     assert everything.inputs.shape == (4, 3, 4, 4)  # RGB, whatever the files hold
     assert [image.key for image in everything.skipped] == BROKEN
     assert all(image.problem for image in everything.skipped)
-    assert [key for key, _ in probe.images(["red/b.png", "red/broken.png"])] == ["red/b.png"]
+    with pytest.warns(
+        UserWarning, match=r"lacks 2 of the images, or cannot read them: 'red/broken\.png', 'red/gone\.png'$"
+    ):
+        found = [key for key, _ in probe.images(["red/broken.png", "red/gone.png", "red/b.png"])]
+    assert found == ["red/b.png"]
 
 
 def test_names_in_an_archive_are_not_paths(tmp_path: Path) -> None:
@@ -113,7 +132,7 @@ def test_repeated_names_in_an_archive(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "images.zip", "w") as file:
         file.writestr("a.png", png("red"))
         file.writestr("a.png", png("blue"))
-    with pytest.raises(ValueError, match=r"hold every key once; .*images\.zip repeats 'a\.png'"):
+    with pytest.raises(ValueError, match=r"images\.zip must hold every key once, it repeats 'a\.png'"):
         Probe.of(tmp_path / "images.zip")
 
 
@@ -192,3 +211,23 @@ def test_default_transform_is_that_of_timm() -> None:
     assert default_transform(model)(Image.new("RGB", (200, 300))).shape == (3, 160, 160)
     with pytest.raises(ValueError, match="transform must be given, since Linear has no pretrained_cfg"):
         default_transform(torch.nn.Linear(2, 2))
+
+
+def test_an_archive_that_is_cut_off_is_said_to_be_damaged(archive: Path) -> None:
+    archive.write_bytes(archive.read_bytes()[:-30])
+    with pytest.raises(ValueError, match=r"images\.zip is a damaged zip archive, perhaps cut off: "):
+        Probe.of(archive)
+
+
+def test_an_entry_that_holds_more_than_it_claims_is_not_inflated(tmp_path: Path) -> None:
+    path = tmp_path / "images.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("a.png", bytes(50_000_000))
+    data = path.read_bytes()
+    path.write_bytes(data.replace((50_000_000).to_bytes(4, "little"), (1000).to_bytes(4, "little")))
+    tracemalloc.start()
+    problem = Probe.of(path)[0].problem
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert problem
+    assert peak < 10_000_000

@@ -1,0 +1,38 @@
+"""A probe of a folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from lwta.images.base import FileProbe
+from lwta.images.decoding import read_file
+
+
+class FolderProbe(FileProbe):
+    """The images in a folder and the folders in it; the key is the path from there.
+
+    Only regular files are read: of a pipe, a socket, a device or a link to one, the sample says what it is.
+    """
+
+    def __init__(self, root: Path, keys: Sequence[str]) -> None:
+        super().__init__(str(root), keys)
+        self._root = str(root)  # joined as text, which takes a third of the time that Path does
+
+    def size(self, index: int) -> int:
+        """Bytes of the file at this place, by the file system; −1 if it is gone."""
+        try:
+            return os.stat(os.path.join(self._root, self.keys[index])).st_size
+        except OSError:
+            return -1
+
+    def _data(self, index: int) -> bytes:
+        return read_file(os.path.join(self._root, self.keys[index]))
+
+
+def files_below(root: Path) -> Iterator[str]:
+    """Yield the paths, from a folder, of the files in it and in its folders; links to folders are not followed."""
+    for folder, _, files in os.walk(root):
+        start = Path(folder).relative_to(root).as_posix()
+        yield from files if start == "." else (f"{start}/{file}" for file in files)

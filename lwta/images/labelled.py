@@ -1,0 +1,203 @@
+"""Labelled images of a split, for training and evaluation: those of a probe that have a class."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from hashlib import blake2b
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from lwta.images.base import SPLITS, FileProbe, IndexedProbe
+from lwta.images.datasets import TORCHVISION, DatasetProbe, open_torchvision
+from lwta.images.decoding import is_image
+from lwta.images.folders import FolderProbe, files_below
+from lwta.images.opening import open_archive
+from lwta.images.tars import TarProbe
+
+KINDS = "a folder, a zip or tar archive or NAME:FOLDER"
+MOST_NUMBERS = 1_000_000
+"""Largest label that a ``.cls`` file may give as a number: all numbers below are classes too."""
+_NUMBER = re.compile(r"[+-]?\d+", re.ASCII)
+
+
+class MissingSplitError(ValueError):
+    """Data without any image, with a class, of the split that is asked for."""
+
+
+class Images(ABC):
+    """Images with labels, read by their place."""
+
+    classes: Sequence[str]
+    """Names, in the order of the labels."""
+    labels: Sequence[int]
+    """Of all images."""
+    keys: Sequence[str] = ()
+    """Names of all images, where they have any."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @abstractmethod
+    def image(self, index: int) -> Image.Image:
+        """Read the image at this place, RGB.
+
+        Raises:
+            ValueError: it cannot be read; the message names it and says why.
+        """
+
+    def sizes(self) -> Iterable[int]:
+        """Bytes of each image's file, in order; nothing where they are not known."""
+        return ()
+
+    def fingerprint(self) -> str:
+        """Digest of the classes and of every image's key, label and file size, in order.
+
+        An image that was replaced is noticed only if its key, label or size differs.
+        """
+        digest = blake2b(digest_size=16)
+        for part in (self.classes, self.keys, self.labels, self.sizes()):
+            digest.update("\0".join(map(str, part)).encode(errors="surrogatepass") + b"\0\0")
+        return digest.hexdigest()
+
+
+class ProbeImages(Images):
+    """Some images of a probe, with their labels."""
+
+    def __init__(
+        self, probe: IndexedProbe, places: Sequence[int], labels: Sequence[int], classes: Sequence[str]
+    ) -> None:
+        self._probe, self._places = probe, places
+        self.keys, self.labels, self.classes = [probe.keys[place] for place in places], labels, classes
+
+    def image(self, index: int) -> Image.Image:
+        """Read the image at this place, RGB."""
+        sample = self._probe[self._places[index]]
+        if sample.image is None:
+            raise ValueError(f"image {sample.key} of {self._probe.name} cannot be read: {sample.problem}")
+        return sample.image
+
+    def sizes(self) -> list[int]:
+        """Bytes of each image's file, in order; nothing for a dataset."""
+        probe = self._probe
+        return [probe.size(place) for place in self._places] if isinstance(probe, FileProbe) else []
+
+
+def open_images(source: str | Path, split: str) -> Images:
+    """Open the images of a split.
+
+    Classes are in alphabetical order; where ``.cls`` files name them by numbers, label and number are the same. They
+    are those of the training images, whichever split is opened, so that labels mean the same in both: classes that only
+    the test images have come behind them.
+
+    Args:
+        source: a folder, zip or tar archive of ``<split>/<class>/…/<image>``, where the folder of the split is called
+            train or training, or test, val or validation, and `lwta.images.base.find_places` says what may lie around
+            it; a folder of tar archives ``train*.tar`` and ``test*.tar`` or ``val*.tar``, where the class of an image
+            is what the ``.cls``, ``.json`` or ``.txt`` file of its sample says, as WebDataset writes them, or, if no
+            image has such a file, its folder; or "cifar10:FOLDER", "cifar100:FOLDER" or "places365:FOLDER" for what
+            torchvision has downloaded there. Images without a class are left out.
+        split: "train" or "test".
+
+    Raises:
+        FileNotFoundError: there is no such folder or archive.
+        MissingSplitError: it has no images of this split.
+        ValueError: it is of no known kind, damaged, or a label is a negative number.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+    name, colon, folder = str(source).partition(":")
+    if colon and name in TORCHVISION:
+        dataset = open_torchvision(name, folder, split)
+        return ProbeImages(DatasetProbe(dataset), range(len(dataset)), dataset.targets, list(dataset.classes))
+    data = _Data(Path(source))
+    part = data.part(split)
+    if part.probe is None or not part.names:
+        raise MissingSplitError(
+            f"{source} must hold images as <split>/<class>/<image>, with {' or '.join(SPLITS[split])} among the splits"
+        )
+    training = part if split == "train" else data.part("train")
+    classes = list(dict.fromkeys([*training.classes, *part.classes]))
+    number = {name: label for label, name in enumerate(classes)}
+    return ProbeImages(part.probe, part.places, [number[name] for name in part.names], classes)
+
+
+class _Part(NamedTuple):
+    """The images of a split that have a class."""
+
+    probe: FileProbe | None = None
+    places: Sequence[int] = ()
+    names: Sequence[str] = ()
+    """Class of each."""
+    numbered: bool = False
+    """Whether label files name the classes by numbers."""
+
+    @property
+    def classes(self) -> list[str]:
+        """All classes, in their order."""
+        if self.numbered:
+            return [str(number) for number in range(max(map(int, self.names)) + 1)]
+        return sorted(set(self.names))
+
+
+class _Data:
+    """A folder or archive with images of several splits."""
+
+    def __init__(self, path: Path) -> None:
+        if not path.is_dir() and not path.is_file():
+            raise FileNotFoundError(f"data must be {KINDS}; there is no {path}")
+        self._path = path
+
+    def part(self, split: str) -> _Part:
+        """Find the images of a split."""
+        archives = sorted({file for name in SPLITS[split] for file in self._path.glob(f"{name}*.tar")})
+        if archives:
+            probe = TarProbe(archives, str(self._path))
+            return _labelled(probe, range(len(probe)))
+        if self._whole is None:
+            return _Part()
+        return _labelled(self._whole, [i for i, place in enumerate(self._whole.places) if place.split == split])
+
+    @cached_property
+    def _whole(self) -> FileProbe | None:
+        """All images, where splits are folders; None if there are none. Splits may be links to folders elsewhere."""
+        if self._path.is_file():
+            return open_archive(self._path)
+        names = [*files_below(self._path)]
+        for folder in (self._path / name for split in SPLITS.values() for name in split):
+            if folder.is_symlink():
+                names += (f"{folder.name}/{name}" for name in files_below(folder))
+        images = sorted(filter(is_image, names))
+        return FolderProbe(self._path, images) if images else None
+
+
+def _labelled(probe: FileProbe, places: Iterable[int]) -> _Part:
+    """Those of the images that have a class: by the files of their samples, or, if no image has one, by their folders.
+
+    Raises:
+        ValueError: a number is no label.
+    """
+    names: list[str | None] = []
+    if isinstance(probe, TarProbe):
+        places = sorted(places, key=lambda place: probe.keys[place].rpartition(".")[0])
+        names = [probe.own_label(place) for place in places]
+    by_file = any(names)
+    if not by_file:
+        places = list(places)
+        names = [probe.places[place].label for place in places]
+    found = [(place, name) for place, name in zip(places, names, strict=True) if name]
+    numbered = by_file and all(_NUMBER.fullmatch(name) for _, name in found)
+    if numbered:
+        found = [(place, _number(name, probe.keys[place])) for place, name in found]
+    return _Part(probe, [place for place, _ in found], [name for _, name in found], numbered)
+
+
+def _number(name: str, key: str) -> str:
+    """The number as it is written by itself: 7 for "+07"."""
+    if not 0 <= int(name) <= MOST_NUMBERS:
+        raise ValueError(f"labels that are numbers must be 0 to {MOST_NUMBERS}, got {name} for {key}")
+    return str(int(name))
