@@ -11,7 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from PIL import Image
+import torch
+from PIL import Image, UnidentifiedImageError
+
+from lwta.digest import digest
 
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 SPLITS = {"train": ("train", "training"), "test": ("test", "val", "validation")}
@@ -32,6 +35,14 @@ class Images(ABC):
     @abstractmethod
     def image(self, index: int) -> Image.Image:
         """The image at this place, RGB."""
+
+    def fingerprint(self) -> str:
+        """Digest of the classes, the labels and what is known of the files without reading them."""
+        return digest([list(self.classes), torch.tensor(self.labels), self._files()])
+
+    def _files(self) -> list[tuple[str, int]]:
+        """Name of each image with its size, or with its checksum where there is one."""
+        return []
 
 
 def open_images(source: str | Path, split: str) -> Images:
@@ -78,6 +89,9 @@ class FolderImages(Images):
         """The image at this place, RGB."""
         return _rgb((self._root / self.paths[index]).read_bytes(), self.paths[index])
 
+    def _files(self) -> list[tuple[str, int]]:
+        return [(path, (self._root / path).stat().st_size) for path in self.paths]
+
 
 class ZipImages(Images):
     """Members ``<split>/<class>/…/<image>`` of a zip archive, read without unpacking it."""
@@ -100,6 +114,9 @@ class ZipImages(Images):
     def image(self, index: int) -> Image.Image:
         """The image at this place, RGB."""
         return _rgb(self._archive().read(self.paths[index]), self.paths[index])
+
+    def _files(self) -> list[tuple[str, int]]:
+        return [(path, self._archive().getinfo(path).CRC) for path in self.paths]
 
 
 class _Member(NamedTuple):
@@ -140,6 +157,9 @@ class TarImages(Images):
         with member.archive.open("rb") as file:
             file.seek(member.offset)
             return _rgb(file.read(member.size), member.name)
+
+    def _files(self) -> list[tuple[str, int]]:
+        return [(member.name, member.size) for member in self._members]
 
 
 class DatasetImages(Images):
@@ -191,5 +211,8 @@ def _rgb(data: bytes, name: str) -> Image.Image:
     try:
         with Image.open(io.BytesIO(data)) as image:
             return image.convert("RGB")
+    except UnidentifiedImageError:  # whose text is an address in memory
+        reason = "it is of no known kind" if data else "it is empty"
+        raise ValueError(f"image {name} cannot be read: {reason}") from None
     except OSError as error:
         raise ValueError(f"image {name} cannot be read: {error}") from error

@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from lwta.digest import digest
 from lwta.models import ModelConfig
 from lwta.processes import Share
 from lwta.training.images import Images
@@ -59,6 +60,10 @@ class Batches(ABC):
     @abstractmethod
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, from step ``first`` on."""
+
+    def fingerprint(self) -> str | None:
+        """Digest by which a run knows its data again; None where nothing can be said, which is the default."""
+        return None
 
     def __iter__(self) -> Iterator[Batch]:
         """The batches of epoch 0."""
@@ -106,6 +111,10 @@ class TensorBatches(Batches):
             inputs = (inputs - self._mean) / self._std
             yield inputs.contiguous(memory_format=torch.channels_last), self._targets[places]
 
+    def fingerprint(self) -> str:
+        """Digest of all inputs, as they lie in memory, their normalisation, and the targets."""
+        return digest([self._inputs, self._targets, self._mean, self._std])
+
 
 class LoadedBatches(Batches):
     """Images read and transformed one by one, by worker processes if there are any.
@@ -132,7 +141,7 @@ class LoadedBatches(Batches):
         share: Share = Share(),  # noqa: B008 (immutable)
     ) -> None:
         super().__init__(len(images), batch_size, seed, shuffle, share)
-        self._dataset = _Transformed(images, transform, seed)
+        self._images, self._dataset = images, _Transformed(images, transform, seed)
         self._workers = workers
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
@@ -146,6 +155,10 @@ class LoadedBatches(Batches):
             generator=torch.Generator(),  # else the loader draws its seed from the global generator
         )
         yield from ((inputs, targets) for inputs, targets in loader)
+
+    def fingerprint(self) -> str:
+        """Digest of the images' names, sizes and labels; their files are not read."""
+        return self._images.fingerprint()
 
 
 class _Transformed(Dataset[tuple[Tensor, int]]):

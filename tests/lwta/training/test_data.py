@@ -128,8 +128,32 @@ def test_what_cannot_be_opened(tmp_path: Path) -> None:
         open_images(tmp_path, "all")
     (tmp_path / "train" / "a").mkdir(parents=True)
     (tmp_path / "train" / "a" / "broken.png").write_bytes(b"no image")
-    with pytest.raises(ValueError, match=r"train/a/broken\.png cannot be read"):
-        open_images(tmp_path, "train").image(0)
+    for data, reason in ((b"no image", "it is of no known kind"), (b"", "it is empty")):
+        (tmp_path / "train" / "a" / "broken.png").write_bytes(data)
+        with pytest.raises(ValueError, match=rf"train/a/broken\.png cannot be read: {reason}$"):
+            open_images(tmp_path, "train").image(0)
+
+
+def test_the_fingerprint_of_images_follows_names_sizes_and_labels(source: Path) -> None:
+    training = open_images(source, "train").fingerprint()
+    assert open_images(source, "train").fingerprint() == training
+    assert open_images(source, "test").fingerprint() != training
+    if source.is_dir() and (folder := source / "train").is_dir():
+        (folder / "cat" / "0.png").write_bytes(png(0, size=64))
+        resized = open_images(source, "train").fingerprint()
+        assert resized != training
+        for name, other in (("cat", "aside"), ("dog", "cat"), ("aside", "dog")):
+            (folder / name).rename(folder / other)
+        assert open_images(source, "train").fingerprint() not in (training, resized)
+
+
+def test_the_fingerprint_of_batches_is_that_of_their_images(source: Path) -> None:
+    training, test = open_images(source, "train"), open_images(source, "test")
+    loaded = [make_batches(images, CONFIG, 4, augmentation="resnet").fingerprint() for images in (training, test)]
+    assert loaded == [training.fingerprint(), test.fingerprint()]
+    held = [make_batches(images, CONFIG, 4, augmentation="crop-flip").fingerprint() for images in (training, test)]
+    assert held[0] != held[1]
+    assert held[0] == make_batches(open_images(source, "train"), CONFIG, 8, augmentation="crop-flip").fingerprint()
 
 
 def numbered(n: int = 20, **options: object) -> TensorBatches:
