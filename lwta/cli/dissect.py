@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -21,6 +20,7 @@ from torch import nn
 from lwta import Competition
 from lwta.cli.models import add_model, find_function, find_model
 from lwta.cli.naming import add_naming, add_outputs, find_concepts, open_clip, write
+from lwta.cli.stopping import hint_when_stopped
 from lwta.dissection import dissect
 from lwta.dissection.activations import POOLS
 from lwta.dissection.precision import PRECISIONS
@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     clip = open_clip(arguments.clip)
     transform = find_function("--transform", arguments.transform) if arguments.transform else found.transform
     with process_group() as share:
-        try:
+        with hint_when_stopped(lambda: _how_to_go_on(arguments.store)):
             dissection = dissect(
                 found.model,
                 match_layers(found.model, arguments.layers),
@@ -89,17 +89,15 @@ def run(arguments: argparse.Namespace) -> int:
                 draws=arguments.draws,
                 compile=arguments.compile,
             )
-        except KeyboardInterrupt:
-            if arguments.store is not None and share.rank == 0:
-                print(
-                    f"\nlwta dissect: stopped; {arguments.store} keeps the shards that are complete, and the same "
-                    "command goes on from there",
-                    file=sys.stderr,
-                )
-            raise
         if share.rank == 0:
             write(dissection, arguments)
     return 0
+
+
+def _how_to_go_on(store: Path | None) -> str:
+    if store is None:
+        return ""
+    return f"{store} keeps the shards that are complete, and the same command goes on from there"
 
 
 def match_layers(model: nn.Module, patterns: Sequence[str]) -> list[str]:
