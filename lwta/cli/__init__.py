@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from lwta.cli import demo, dissect, doctor, evaluate, explain, relabel, report, search, train
+from lwta.cli._stopping import report_stop, stop_behind, stopped_by_signals
 
 _COMMANDS = {
     "demo": demo,
@@ -28,7 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; None takes those of the process.
 
     Returns:
-        Exit code: 0 on success, 2 on bad usage or input, 1 on what else went wrong, 130 on Ctrl-C.
+        Exit code: 0 on success, 2 on bad usage or input, 1 on what else went wrong; 130 on Ctrl-C, 143 on SIGTERM and
+        129 on SIGHUP, with a line on standard error.
     """
     parser = argparse.ArgumentParser(
         prog="lwta", description="Vision networks that can be read: competition, then dissection."
@@ -42,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         module.add_arguments(subparser)
     arguments = parser.parse_args(argv)
     try:
-        return _COMMANDS[arguments.command].run(arguments)
+        return _run(arguments)
     except BrokenPipeError:  # who read the output has had enough
         sys.stderr.close()
         return 1
@@ -50,5 +52,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.exit(2, f"lwta {arguments.command}: {error}\n")
     except (OSError, RuntimeError) as error:
         parser.exit(1, f"lwta {arguments.command}: {error}\n")
-    except KeyboardInterrupt:
-        return 130
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    """Run the command until it ends or is stopped; returns the exit code."""
+    with stopped_by_signals():
+        try:
+            return _COMMANDS[arguments.command].run(arguments)
+        except (Exception, KeyboardInterrupt) as error:
+            stop = stop_behind(error)
+            if stop is None:
+                raise
+            return report_stop(arguments.command, stop)

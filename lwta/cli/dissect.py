@@ -10,7 +10,6 @@ Examples:
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch import nn
 
 from lwta.cli._networks import add_model, find_function, find_model
 from lwta.cli._options import add_naming, add_outputs, find_concepts, open_clip, write
+from lwta.cli._stopping import hint_when_stopped
 from lwta.dissection import dissect
 from lwta.dissection.recording.activations import POOLS
 from lwta.dissection.recording.precision import PRECISIONS
@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     clip = open_clip(arguments.clip)
     transform = find_function("--transform", arguments.transform) if arguments.transform else found.transform
     with process_group() as group:
-        try:
+        with hint_when_stopped(lambda: _how_to_go_on(arguments.store)):
             dissection = dissect(
                 found.model,
                 match_layers(found.model, arguments.layers),
@@ -88,17 +88,15 @@ def run(arguments: argparse.Namespace) -> int:
                 draws=arguments.draws,
                 compile=arguments.compile,
             )
-        except KeyboardInterrupt:
-            if arguments.store is not None and group.rank == 0:
-                print(
-                    f"\nlwta dissect: stopped; {arguments.store} keeps the shards that are complete, and the same "
-                    "command goes on from there",
-                    file=sys.stderr,
-                )
-            raise
         if group.rank == 0:
             write(dissection, arguments)
     return 0
+
+
+def _how_to_go_on(store: Path | None) -> str:
+    if store is None:
+        return ""
+    return f"{store} keeps the shards that are complete, and the same command goes on from there"
 
 
 def match_layers(model: nn.Module, patterns: Sequence[str]) -> list[str]:

@@ -21,10 +21,12 @@ from typing import Any, get_args
 import torch
 
 from lwta.cli._output import add_json, told_elsewhere, write_json
+from lwta.cli._stopping import hint_when_stopped
 from lwta.models import create_model, list_models
 from lwta.models.config import Placement
 from lwta.support.processes import launched
 from lwta.training import RECIPES, Recipe, open_images, train
+from lwta.training.trainer import CHECKPOINT
 
 _PLACEMENT = "where a residual network competes: in place of every ReLU, or within its branches (%(default)s)"
 _NORM_SCALE = "first scale of a residual network's batch norms before a competition (%(default)s)"
@@ -77,20 +79,21 @@ def run(arguments: argparse.Namespace) -> int:
         norm_scale=arguments.norm_scale,
         track_kl=settings.get("kl_weight", RECIPES[arguments.recipe].kl_weight) > 0,
     )
-    result = train(
-        model,
-        arguments.data,
-        recipe=arguments.recipe,
-        out=arguments.out,
-        seed=arguments.seed,
-        workers=arguments.workers,
-        device=arguments.device,
-        amp=arguments.amp,
-        compile=arguments.compile,
-        draws=arguments.draws,
-        checkpoint_every=arguments.checkpoint_every,
-        **settings,
-    )
+    with hint_when_stopped(lambda: _how_to_go_on(arguments.out)):
+        result = train(
+            model,
+            arguments.data,
+            recipe=arguments.recipe,
+            out=arguments.out,
+            seed=arguments.seed,
+            workers=arguments.workers,
+            device=arguments.device,
+            amp=arguments.amp,
+            compile=arguments.compile,
+            draws=arguments.draws,
+            checkpoint_every=arguments.checkpoint_every,
+            **settings,
+        )
     with told_elsewhere(arguments.json):
         for name, found in result.evaluations.items():
             print(f"{name:8}  top-1 {found.top1:.2%}  top-5 {found.top5:.2%}  on {found.images} images")
@@ -99,3 +102,9 @@ def run(arguments: argparse.Namespace) -> int:
         evaluations = {name: found._asdict() for name, found in result.evaluations.items()}
         write_json({"model": str(arguments.out / "model"), "evaluations": evaluations}, arguments.json)
     return 0
+
+
+def _how_to_go_on(out: Path) -> str:
+    if (out / CHECKPOINT).exists():
+        return f"{out} keeps the last checkpoint, and the same command goes on from there"
+    return f"{out} has no checkpoint yet, and the same command begins anew"

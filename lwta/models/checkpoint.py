@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from lwta.support.digests import CHECKSUM, digest_of_content
+
 CONTAINERS = ("model", "state_dict", "model_state_dict")
 PREFIXES = ("module.", "_orig_mod.")
 ADVICE = "; see ignore"
 _SHOWN = 8
+_FORBIDDEN = re.compile(r"\bGLOBAL ([\w.]+)")  # how PyTorch names what it refuses to unpickle
 
 
 def load_checkpoint(model: nn.Module, path: str | Path, *, ignore: str | Sequence[str] = ()) -> nn.Module:
@@ -24,7 +27,9 @@ def load_checkpoint(model: nn.Module, path: str | Path, *, ignore: str | Sequenc
     Read are safetensors files and those of `torch.save`, of which nothing but tensors, containers and numbers is
     unpickled. The state dict is the file itself or its entry ``model``, ``state_dict`` or ``model_state_dict``;
     prefixes that data-parallel and compiled modules put before all names are taken off. The scalars ``temp`` of the
-    authors' competitive layers are passed over: who wins does not depend on them.
+    authors' competitive layers are passed over: who wins does not depend on them. Where a batch norm's
+    ``num_batches_tracked`` is missing, as in checkpoints of before PyTorch 0.4.1, the network's own value stays. Files
+    of this package carry a checksum, which is compared.
 
     Args:
         model: the network, possibly compiled or data-parallel.
@@ -37,7 +42,8 @@ def load_checkpoint(model: nn.Module, path: str | Path, *, ignore: str | Sequenc
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is no checkpoint, or its names or shapes are not those of the network; it names them.
+        ValueError: the file is no checkpoint or is damaged, or its names or shapes are not those of the network, which
+            the message names.
 
     Example:
         >>> import tempfile
@@ -49,37 +55,75 @@ def load_checkpoint(model: nn.Module, path: str | Path, *, ignore: str | Sequenc
     path = Path(path)
     patterns = [ignore] if isinstance(ignore, str) else list(ignore)
     target = _unwrapped(model)
-    found = _without_prefixes(_state_dict(_read(path), path), target)
+    found = _without_prefixes(_state_dict(read_checkpoint(path), path), target)
     own = target.state_dict()
     weights = {
         name: tensor
         for name, tensor in found.items()
         if not _matches(name, patterns) and (name in own or not _is_temperature(name, tensor))
     }
-    expected = {name: tensor for name, tensor in own.items() if not _matches(name, patterns)}
-    _check(weights, expected, path)
+    expected = {
+        name: tensor
+        for name, tensor in own.items()
+        if not _matches(name, patterns) and (name in weights or not _is_count(name))
+    }
+    if problems := mismatches(weights, expected):
+        raise ValueError(f"{path} does not fit the network of {len(own)} tensors; {problems}{ADVICE}")
     target.load_state_dict({**own, **weights})
     return model
 
 
-def _read(path: Path) -> Any:
+def read_checkpoint(path: Path) -> Any:
+    """What a file of weights holds, on the CPU; nothing but tensors, containers and numbers is unpickled.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is no checkpoint, is damaged, or holds more than weights.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
     if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise ValueError(f"{path} is no safetensors file: {error}") from error
+        return _read_safetensors(path)
     try:
         # The checkpoints of DeiT's training script hold its command line, a plain record of values.
         with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, EOFError, RuntimeError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ValueError(f"{path} is no file of weights alone: {reason}") from error
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # a damaged pickle raises almost anything
+        raise ValueError(f"{path} is no file of weights alone: {_reason(error, path)}") from None
+    if isinstance(content, dict) and CHECKSUM in content:
+        _verify({name: value for name, value in content.items() if name != CHECKSUM}, content[CHECKSUM], path)
+    return content
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+            metadata = file.metadata() or {}
+    except (SafetensorError, KeyError) as error:  # KeyError: an unknown type
+        raise ValueError(f"{path} is no safetensors file: {error}") from error
+    if CHECKSUM in metadata:
+        _verify(tensors, metadata[CHECKSUM], path)
+    return tensors
+
+
+def _verify(content: Any, expected: object, path: Path) -> None:
+    if digest_of_content(content) != expected:
+        raise ValueError(f"{path} is damaged: its content is not what was written")
+
+
+def _reason(error: Exception, path: Path) -> str:
+    """Why PyTorch did not read a file, less its advice to unpickle anything, which may run the file's own code."""
+    if path.stat().st_size == 0:
+        return "it is empty"
+    forbidden = _FORBIDDEN.search(str(error))
+    if forbidden is not None:
+        return f"it also holds {forbidden[1]}"
+    return "it is damaged, cut off, or of another kind"
 
 
 def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
@@ -115,7 +159,13 @@ def _matches(name: str, patterns: list[str]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def _check(weights: dict[str, Tensor], expected: dict[str, Tensor], path: Path) -> None:
+def _is_count(name: str) -> bool:
+    """Whether this is a batch norm's number of batches, which old checkpoints have not."""
+    return name.split(".")[-1] == "num_batches_tracked"
+
+
+def mismatches(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
+    """The names and shapes in which weights differ from those of a network; empty if they fit."""
     shapes = [
         f"{name} {tuple(weights[name].shape)} instead of {tuple(tensor.shape)}"
         for name, tensor in expected.items()
@@ -126,9 +176,7 @@ def _check(weights: dict[str, Tensor], expected: dict[str, Tensor], path: Path) 
         "unexpected": [name for name in weights if name not in expected],
         "of another shape": shapes,
     }
-    lines = [f"{what}: {_some(names)}" for what, names in problems.items() if names]
-    if lines:
-        raise ValueError(f"{path} does not fit the network of {len(expected)} tensors; {'; '.join(lines)}{ADVICE}")
+    return "; ".join(f"{what}: {_some(names)}" for what, names in problems.items() if names)
 
 
 def _some(names: list[str]) -> str:

@@ -11,6 +11,7 @@ from torch import nn
 from lwta.models.checkpoint import load_checkpoint
 from lwta.models.config import ModelConfig, config_of
 from lwta.models.registry import build
+from lwta.support.digests import CHECKSUM, digest_of_content
 from lwta.support.files import write_atomically
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -20,7 +21,8 @@ def save_model(model: nn.Module, folder: str | Path) -> Path:
     """Write a network of `lwta.create_model` as ``model.safetensors`` and ``config.json``.
 
     The temperature and evaluation mode that its competitions have now are written with it. Each file appears at once
-    or not at all.
+    or not at all. The weights carry a checksum in their own file, so that damage is noticed when they are read, and no
+    interruption can part the two.
 
     Args:
         model: the network, on any device.
@@ -46,7 +48,7 @@ def save_model(model: nn.Module, folder: str | Path) -> Path:
     config = config_of(model)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / WEIGHTS, lambda path: save_file(tensors, path))
+    write_atomically(folder / WEIGHTS, lambda path: save_file(tensors, path, {CHECKSUM: digest_of_content(tensors)}))
     text = json.dumps(config.to_dict(), indent=1) + "\n"
     write_atomically(folder / CONFIG, lambda path: path.write_text(text, encoding="utf-8"))
     return folder
@@ -61,12 +63,25 @@ def load_model(folder: str | Path, *, device: torch.device | str = "cpu") -> nn.
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: the configuration is not one of this package, or the weights are of another network.
+        ValueError: the configuration is not one of this package, or the weights are damaged or of another network.
     """
     folder = Path(folder)
-    try:
-        settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{folder / CONFIG} is not JSON: {error}") from error
-    model = build(ModelConfig.from_dict(settings))
+    model = build(read_config(folder))
     return load_checkpoint(model, folder / WEIGHTS).to(device).eval()
+
+
+def read_config(folder: Path) -> ModelConfig:
+    """The configuration in a folder that `save_model` wrote.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is no configuration of this package.
+    """
+    path = folder / CONFIG
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # of JSON, or of UTF-8
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    if not isinstance(settings, dict):
+        raise ValueError(f"{path} must hold the settings of ModelConfig, found {type(settings).__name__}")
+    return ModelConfig.from_dict(settings)

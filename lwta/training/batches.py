@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from lwta.images import Images
 from lwta.models import ModelConfig
+from lwta.support.digests import digest_of_content
 from lwta.support.processes import Group
 from lwta.support.seeds import all_seeded, derive, generator_of
 
@@ -58,6 +59,10 @@ class Batches(ABC):
     @abstractmethod
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, from step ``first`` on."""
+
+    def fingerprint(self) -> str | None:
+        """Digest by which a run knows its data again; None where nothing can be said, which is the default."""
+        return None
 
     def __iter__(self) -> Iterator[Batch]:
         """The batches of epoch 0."""
@@ -105,6 +110,10 @@ class TensorBatches(Batches):
             inputs = (inputs - self._mean) / self._std
             yield inputs.contiguous(memory_format=torch.channels_last), self._targets[places]
 
+    def fingerprint(self) -> str:
+        """Digest of all inputs, as they lie in memory, their normalisation, and the targets."""
+        return digest_of_content([self._inputs, self._targets, self._mean, self._std])
+
 
 class LoadedBatches(Batches):
     """Images read and transformed one by one, by worker processes if there are any.
@@ -131,7 +140,7 @@ class LoadedBatches(Batches):
         group: Group = Group(),  # noqa: B008 (immutable)
     ) -> None:
         super().__init__(len(images), batch_size, seed, shuffle, group)
-        self._dataset = _Transformed(images, transform, seed)
+        self._images, self._dataset = images, _Transformed(images, transform, seed)
         self._workers = workers
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
@@ -145,6 +154,10 @@ class LoadedBatches(Batches):
             generator=torch.Generator(),  # else the loader draws its seed from the global generator
         )
         yield from ((inputs, targets) for inputs, targets in loader)
+
+    def fingerprint(self) -> str:
+        """Digest of the images' names, sizes and labels; their files are not read."""
+        return self._images.fingerprint()
 
 
 class _Transformed(Dataset[tuple[Tensor, int]]):

@@ -16,6 +16,8 @@ from lwta.support.processes import Group
 from lwta.support.running import device_of, evaluating
 from lwta.support.seeds import seeded
 
+_LEFT_OUT = -100  # ignore_index of `torch.nn.functional.cross_entropy`
+
 
 class Evaluation(NamedTuple):
     """Figures over all images."""
@@ -48,7 +50,7 @@ def evaluate(
         seed: of the sampled winners; the global generators are left as they were.
 
     Raises:
-        ValueError: the loader is empty, or ``draws`` less than 1.
+        ValueError: the loader is empty, ``draws`` less than 1, or a label none of the network's outputs.
 
     Example:
         >>> import torch
@@ -58,9 +60,10 @@ def evaluate(
     """
     totals = torch.zeros(4, dtype=torch.float64, device=device_of(model))
     with evaluating(model) as device, seeded(seed, device), torch.inference_mode(), _mode(model, mode):
-        for inputs, targets in loader:
-            inputs, targets = inputs.to(device, non_blocking=True), targets.to(device, non_blocking=True)
+        for inputs, labels in loader:
+            inputs, targets = inputs.to(device, non_blocking=True), labels.to(device, non_blocking=True)
             logits = average_logits(model, inputs, draws if mode == "sample" else 1).float()
+            check_labels(labels, logits.shape[1])
             ranked = logits.topk(min(5, logits.shape[1])).indices == targets[:, None]
             loss = F.cross_entropy(logits, targets, reduction="sum")
             totals += torch.stack([ranked[:, 0].sum(), ranked.sum(), loss, loss.new_tensor(len(targets))]).double()
@@ -68,6 +71,18 @@ def evaluate(
     if not images:
         raise ValueError("loader must yield at least one batch, got none")
     return Evaluation(top1 / images, top5 / images, total / images, int(images))
+
+
+def check_labels(labels: Tensor, outputs: int) -> None:
+    """Raise ValueError unless each label is the number of an output, or that which PyTorch's losses leave out.
+
+    Labels on a GPU are not looked at, since that would wait for it.
+    """
+    if labels.is_floating_point() or not labels.is_cpu:
+        return
+    wrong = labels[((labels < 0) | (labels >= outputs)) & (labels != _LEFT_OUT)]
+    if len(wrong):
+        raise ValueError(f"labels must lie in 0…{outputs - 1}, as the network has {outputs} outputs, got {wrong[0]}")
 
 
 @contextmanager

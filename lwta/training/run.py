@@ -18,6 +18,7 @@ from lwta.support.files import write_atomically
 from lwta.support.processes import Group, own_device, process_group
 from lwta.training.batches import Batches, make_batches
 from lwta.training.evaluation import Evaluation, evaluate
+from lwta.training.folder import own_folder
 from lwta.training.log import Row
 from lwta.training.recipes import Recipe, find_recipe
 from lwta.training.trainer import Trainer
@@ -54,8 +55,13 @@ def train(
 
     With ``out``, that folder gets ``checkpoint.pt`` (everything needed to go on, after each epoch and every
     ``checkpoint_every`` steps), ``log.csv`` (a row for each epoch), and at the end ``model/`` for `lwta.load_model` and
-    ``result.json``. Calling again with the same arguments goes on, or gives back what is finished. The same seed gives
+    ``result.json``. Calling again with the same arguments goes on, or gives back what is finished; a folder of another
+    network, other data or other settings is refused, and so is one in which another training runs. The same seed gives
     the same run; on the CPU to the last bit, with the same number of threads.
+
+    A run whose loss or weights are no longer finite ends, and ``checkpoint.pt`` stays what it was. Calling again with
+    another ``lr`` or ``clip_grad`` then goes on from there. If the weights had grown too far by then, begin in another
+    folder.
 
     Under torchrun, the processes share every batch (gloo on CPUs, nccl on GPUs).
 
@@ -76,8 +82,9 @@ def train(
         **settings: of the recipe, to change: ``epochs=10, lr=0.05``.
 
     Raises:
-        FileNotFoundError, ValueError: the data cannot be opened; a setting is unknown or out of range; ``out`` holds a
-            run with other settings; the loss is no longer finite.
+        FileNotFoundError, ValueError: the data cannot be opened; a setting or a label is unknown or out of range;
+            ``out`` holds a run with other settings or a damaged checkpoint, or another training uses it; the loss or
+            the weights are no longer finite.
 
     Example:
         >>> import torch
@@ -110,11 +117,12 @@ def train(
             checkpoint_every=checkpoint_every,
             progress=progress,
         )
-        trainer.run()
-        result = trainer.result.eval()
-        evaluations = {} if data[1] is None else _evaluations(result, data[1], draws)
-        if out is not None and group.rank == 0:
-            _write(result, evaluations, Path(out))
+        with own_folder(None if out is None else Path(out), group):
+            trainer.run()
+            result = trainer.result.eval()
+            evaluations = {} if data[1] is None else _evaluations(result, data[1], draws)
+            if out is not None and group.rank == 0:
+                _write(result, evaluations, Path(out))
     return Training(result, trainer.history, evaluations)
 
 

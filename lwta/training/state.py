@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import random
+import re
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
+from lwta.models import ModelConfig
+from lwta.models.checkpoint import read_checkpoint
+from lwta.models.saving import read_config
+from lwta.support.digests import CHECKSUM, digest_of_content
 from lwta.support.files import write_atomically
+
+_VARIABLE = ("temperature", "eval_mode")  # what a run and its evaluations change in a network
+_UNSTABLE = re.compile(rf",? ?({'|'.join(_VARIABLE)})=[^,]*| at 0x[0-9a-f]+")
+_ENTRIES = {"model", "optimizer", "scheduler", "settings", "epoch", "step", "history", "seconds", "sums", "generators"}
+_ADVICE = "put a copy in its place, or remove it to begin anew"
+_SHOWN = 4
 
 
 def random_state(device: torch.device) -> dict[str, Any]:
@@ -36,26 +49,91 @@ def set_random_state(state: dict[str, Any], device: torch.device) -> None:
         torch.cuda.set_rng_state(state["cuda"], device)
 
 
+def network_settings(model: nn.Module) -> dict[str, Any]:
+    """What the network is, apart from its weights and what a run changes.
+
+    The settings of a network of `lwta.create_model`; of another network the type and the repr of each module.
+    """
+    config = getattr(model, "lwta_config", None)
+    if isinstance(config, ModelConfig):
+        return _settings_of(config)
+    return {
+        f"module {name or 'itself'}": f"{type(module).__name__}({_UNSTABLE.sub('', module.extra_repr())})"
+        for name, module in model.named_modules()
+    }
+
+
+def _settings_of(config: ModelConfig) -> dict[str, Any]:
+    return {name: value for name, value in config.to_dict().items() if name not in _VARIABLE}
+
+
 def save_state(state: dict[str, Any], path: Path) -> None:
-    """Write the state of a run; the file is the last complete one at every moment."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write the state of a run with its checksum; the file is the last complete one at every moment."""
+    state = {**state, CHECKSUM: digest_of_content(state)}
     write_atomically(path, lambda temporary: torch.save(state, temporary))
 
 
-def load_state(path: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
+def load_state(path: Path, settings: Mapping[str, Any], *, changeable: Collection[str] = ()) -> dict[str, Any] | None:
     """The state of the run in this file, or None if there is no file.
 
+    Compared are the settings that the file has: version 0.1.0 did not write all of them. For the network's, what the
+    folder ``model`` beside the file says stands in, if it is there.
+
+    Args:
+        path: of the file.
+        settings: of the present run; a setting may be a mapping of settings.
+        changeable: names of settings that may differ.
+
     Raises:
-        ValueError: the run has other settings; they are named.
+        ValueError: the file cannot be read or is damaged, or its run has other settings; they are named.
     """
     if not path.exists():
         return None
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    differences = [
-        f"{name} {state['settings'].get(name)!r}, now {value!r}"
-        for name, value in settings.items()
-        if state["settings"].get(name) != value
-    ]
-    if differences:
-        raise ValueError(f"{path} is of a run with other settings ({'; '.join(differences)}); choose another folder")
+    state = _read(path)
+    saved = state["settings"]
+    if (config := _saved_config(saved, path.parent / "model")) is not None:
+        saved["network"] = _settings_of(config)
+    found = _differences(saved, {name: value for name, value in settings.items() if name in saved.keys() - changeable})
+    if found:
+        shown = "; ".join(found[:_SHOWN]) + (f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else "")
+        raise ValueError(f"{path} is of a run with other settings ({shown}); choose another folder")
     return state
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        state = read_checkpoint(path)
+    except ValueError as error:
+        raise ValueError(f"{error}; {_ADVICE}") from None
+    entries = state.keys() if isinstance(state, dict) else set()
+    settings = state["settings"] if entries >= _ENTRIES else None
+    if not isinstance(settings, dict):
+        raise ValueError(f"{path} is no checkpoint of a run, or it is damaged; {_ADVICE}")
+    if "network" in settings and CHECKSUM not in entries:  # version 0.1.0 wrote neither
+        raise ValueError(f"{path} is damaged: its checksum is missing; {_ADVICE}")
+    return state
+
+
+def _saved_config(saved: Mapping[str, Any], folder: Path) -> ModelConfig | None:
+    """The configuration that a run wrote, with the defaults of settings that later versions have added."""
+    try:
+        return ModelConfig.from_dict(saved["network"]) if "network" in saved else read_config(folder)
+    except (OSError, ValueError):  # the network is of another origin, or the run has not ended
+        return None
+
+
+def _differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Each setting that differs, as it was and as it is."""
+    found = []
+    for name, value in now.items():
+        if isinstance(value, Mapping) and isinstance(saved[name], Mapping):
+            names = dict.fromkeys([*saved[name], *value])
+            found += _differences(*({one: part.get(one) for one in names} for part in (saved[name], value)))
+        elif saved[name] != value:
+            found.append(f"{name} {_short(saved[name])}, now {_short(value)}")
+    return found
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

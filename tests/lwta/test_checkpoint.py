@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import random
 from pathlib import Path
 
 import pytest
@@ -88,6 +90,89 @@ def test_files_that_are_no_checkpoints(tmp_path: Path) -> None:
             load_checkpoint(network(), tmp_path / name)
 
 
+class Hostile:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, ("echo this must not run",)
+
+
+def test_the_refusal_of_a_hostile_file_is_one_line_without_the_advice_to_run_it(tmp_path: Path) -> None:
+    torch.save({"model": Hostile()}, tmp_path / "hostile.pt")
+    (tmp_path / "empty.pt").touch()
+    (tmp_path / "cut.pt").write_bytes((tmp_path / "hostile.pt").read_bytes()[:-40])
+    reasons = {
+        "hostile": "it also holds posix.system",
+        "empty": "it is empty",
+        "cut": "it is damaged, cut off, or of another kind",
+    }
+    for name, reason in reasons.items():
+        with pytest.raises(ValueError) as refused:  # noqa: PT011 (compared as a whole)
+            load_checkpoint(network(), tmp_path / f"{name}.pt")
+        assert str(refused.value) == f"{tmp_path / name}.pt is no file of weights alone: {reason}"
+
+
+def test_batch_norms_of_old_checkpoints_keep_the_networks_number_of_batches(tmp_path: Path) -> None:
+    state = network().state_dict()
+    assert state.pop("2.num_batches_tracked") == 0
+    torch.save(state, tmp_path / "old.pt")
+    target = network()
+    target[2].num_batches_tracked += 7
+    load_checkpoint(target, tmp_path / "old.pt")
+    assert target[2].num_batches_tracked == 7
+    assert torch.equal(target[0].weight, state["0.weight"])
+    del state["2.running_mean"]
+    torch.save(state, tmp_path / "old.pt")
+    with pytest.raises(ValueError, match=r"; missing: 2\.running_mean; see ignore"):
+        load_checkpoint(target, tmp_path / "old.pt")
+
+
+def test_every_flipped_bit_of_saved_weights_is_noticed(tmp_path: Path) -> None:
+    model = create_model("resnet20", 2, 3)
+    path = save_model(model, tmp_path) / "model.safetensors"
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    written, chance = path.read_bytes(), random.Random(0)
+    places = [chance.randrange(len(written)) for _ in range(30)] + [chance.randrange(4000) for _ in range(30)]
+    for place in places:  # the header is as long as 4,000 bytes, and most of the rest are weights
+        data = bytearray(written)
+        data[place] ^= 1 << chance.randrange(8)
+        path.write_bytes(data)
+        with pytest.raises(ValueError, match=r"model\.safetensors (is damaged|is no safetensors file|does not fit)"):
+            load_checkpoint(model, path)
+    data = bytearray(written)
+    data[-1000] ^= 64
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"model\.safetensors is damaged: its content is not what was written"):
+        load_model(tmp_path)
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    path.write_bytes(written)
+    load_model(tmp_path)
+
+
+def test_weights_without_a_checksum_are_loaded(tmp_path: Path) -> None:
+    """As version 0.1.0 and other programs write them."""
+    from safetensors.torch import load_file, save_file
+
+    model = create_model("resnet20", 2, 3)
+    path = save_model(model, tmp_path) / "model.safetensors"
+    save_file(load_file(path), path)
+    assert same(load_model(tmp_path), model)
+
+
+def test_a_save_that_was_stopped_between_its_two_files_leaves_what_can_be_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_model(create_model("resnet20", 2, 3), tmp_path)
+    later = create_model("resnet20", 2, 3)
+
+    def stopped(*_: object, **__: object) -> str:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lwta.models.saving.json.dumps", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            save_model(later, tmp_path)
+    assert same(load_model(tmp_path), later)
+
+
 @pytest.mark.parametrize("name", ["vit_cifar", "resnet20"])
 def test_a_saved_network_comes_back(tmp_path: Path, name: str) -> None:
     model = create_model(name, 4, class_names=("a", "b", "c"))
@@ -117,6 +202,10 @@ def test_what_cannot_be_saved_or_loaded(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({**settings, "num_classes": 3}))
     with pytest.raises(ValueError, match=r"fc\.weight \(10, 64\) instead of \(3, 64\)"):
         load_model(tmp_path)
+    for damaged, problem in ((b'{"name": "\xff"}', "is not JSON"), (b"[2]", "must hold the settings of ModelConfig")):
+        (tmp_path / "config.json").write_bytes(damaged)
+        with pytest.raises(ValueError, match=rf"config\.json {problem}"):
+            load_model(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"name": "resnet20", "units": 3}))
     with pytest.raises(ValueError, match=r"missing: \['competitors', .* unknown: \['units'\]"):
         load_model(tmp_path)

@@ -223,15 +223,16 @@ def started(*command: str, **kept: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.slow
-def test_ctrl_c_says_how_to_go_on(here: Path) -> None:
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_and_sigterm_say_how_to_go_on(here: Path, signum: int, code: int) -> None:
     command = [*TYPICAL, "--store", "store", "--transform", "mine.py:slowly", "--out", "out.csv"]
     process = started("lwta", *command)
     deadline = time.monotonic() + 120
     while not list(here.glob("store/Sequential/shards/00000.json")) and time.monotonic() < deadline:
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signum)
     _, said = process.communicate(timeout=60)
-    assert process.returncode == 130, said
+    assert process.returncode == code, said
     assert "stopped; store keeps the shards that are complete, and the same command goes on from there" in said
     assert "Traceback" not in said
     complete = {

@@ -179,6 +179,28 @@ def test_errors() -> None:
         train(network(), batches(), recipe=SMALL, lr=1e38, optimizer="momentum", device="cpu", progress=False)
 
 
+@pytest.mark.parametrize("label", [2, 7, -1])
+def test_a_label_that_is_no_output_is_named(label: int) -> None:
+    inputs, targets = brightness(32)
+    targets[5] = label
+    wrong, right = (
+        TensorBatches(inputs, targets, 16, shuffle=True),
+        TensorBatches(inputs, targets % 2, 16, shuffle=True),
+    )
+    problem = f"labels must lie in 0…1, as the network has 2 outputs, got {label}$"
+    with pytest.raises(ValueError, match=problem):
+        train(network(), (wrong, None), recipe=SMALL, device="cpu", progress=False)
+    with pytest.raises(ValueError, match=problem):
+        train(network(), (right, wrong), recipe=SMALL, device="cpu", progress=False)
+
+
+def test_labels_that_pytorch_leaves_out_of_the_loss_stay_allowed() -> None:
+    inputs, targets = brightness(32)
+    targets[5] = -100
+    batches = TensorBatches(inputs, targets, 16, shuffle=True)
+    train(network(), (batches, None), recipe=SMALL, device="cpu", progress=False)
+
+
 @pytest.mark.parametrize("amp", ["bfloat16", None])
 def test_mixed_precision_and_clipping(amp: str | None) -> None:
     result = train(network(), batches(), recipe=SMALL, amp=amp, clip_grad=0.1, epochs=8, device="cpu", progress=False)

@@ -1,0 +1,81 @@
+"""The folder of a run, which belongs to one training at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lwta.support.processes import Group
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+_ABANDONED = f".*.{'[0-9a-f]' * 32}.tmp"  # as `lwta.support.files.write_atomically` names what it has not finished
+_held: set[int] = set()  # descriptors of locked folders
+
+
+@contextmanager
+def own_folder(folder: Path | None, group: Group) -> Iterator[None]:
+    """While the context lasts, no other training may use the folder; None does nothing.
+
+    The lock is the system's and ends with the process, however that ends. It is not taken where the file system has no
+    locks.
+
+    Args:
+        folder: made if it is not there.
+        group: of processes that train together; the first one locks for all of them.
+
+    Raises:
+        ValueError: another training uses the folder.
+    """
+    descriptor, taken = None, False
+    if folder is not None and group.rank == 0:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            descriptor = _lock(folder)
+        except BlockingIOError:
+            taken = True
+    try:
+        if any(group.gather(taken)):
+            raise ValueError(f"another training runs in {folder}; wait for its end, or choose another folder")
+        yield
+    finally:
+        if descriptor is not None:
+            _held.discard(descriptor)
+            os.close(descriptor)
+
+
+def _lock(folder: Path) -> int | None:
+    """Descriptor of the folder, which is locked as long as it is open; None where there are no locks."""
+    if fcntl is None:
+        return None
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        if isinstance(error, BlockingIOError):
+            raise
+        return None
+    _held.add(descriptor)
+    return descriptor
+
+
+def _release() -> None:
+    """In a forked process, which reads images: it may outlive a killed training for a moment, and must not lock."""
+    while _held:
+        os.close(_held.pop())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_release)
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove the unfinished files that killed trainings left in their folder; the caller must own it."""
+    for path in [*folder.glob(_ABANDONED), *(folder / "model").glob(_ABANDONED)]:
+        path.unlink(missing_ok=True)
