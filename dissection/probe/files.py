@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import os
+import stat
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from lwta.dissection.probe.base import IndexedProbe, Sample, decoded, folder_label, is_image, require_images, too_large
+from lwta.dissection.probe.base import (
+    IndexedProbe,
+    Sample,
+    decoded,
+    digest_of_ends,
+    folder_label,
+    is_image,
+    require_images,
+    step_between_looked_at,
+    too_large,
+)
 
 
 class FolderProbe(IndexedProbe):
@@ -27,6 +38,12 @@ class FolderProbe(IndexedProbe):
                 yield (self._root / key).stat().st_size
             except OSError:
                 yield -1
+
+    def digests(self) -> Iterator[str]:
+        """Of the ends of the files."""
+        step = step_between_looked_at(len(self.keys))
+        for i, key in enumerate(self.keys):
+            yield "" if i % step else _digest_of(os.path.join(self._root, key))
 
     def _read(self, index: int) -> Sample:
         key = self.keys[index]
@@ -57,6 +74,10 @@ class ZipProbe(IndexedProbe):
         """As the archive's directory tells."""
         return (self._archive().getinfo(key).file_size for key in self.keys)
 
+    def digests(self) -> Iterator[str]:
+        """As the archive's directory tells."""
+        return (f"crc32:{self._archive().getinfo(key).CRC:08x}" for key in self.keys)
+
     def _archive(self) -> zipfile.ZipFile:
         """The archive, opened by this process: a file position cannot be shared with the one that forked it."""
         if self._open is None or self._open[0] != os.getpid():
@@ -74,6 +95,21 @@ class ZipProbe(IndexedProbe):
         except Exception as error:  # whatever the damage makes zipfile and its decompressors raise
             problem = str(error)
         return Sample(key, None, folder_label(key), problem) if problem else decoded(key, data, folder_label(key))
+
+
+def _digest_of(path: str) -> str:
+    """Digest of the ends of a file; nothing for one that is gone, or is a pipe or device."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return ""
+    try:
+        status = os.fstat(descriptor)
+        return digest_of_ends(descriptor, 0, status.st_size) if stat.S_ISREG(status.st_mode) else ""
+    except OSError:
+        return ""
+    finally:
+        os.close(descriptor)
 
 
 def files_below(root: Path) -> Iterator[str]:
