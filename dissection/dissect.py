@@ -77,8 +77,10 @@ def dissect(
         store: folder to record into, shard by shard; what it holds already is not recorded again, so a pass that was
             stopped goes on, another similarity, other concepts or some of the layers need no pass, further layers need
             the network alone, and further networks share the embeddings of the images. In a process group (torchrun)
-            the processes share the work, and all get the result. Images are told apart by key and, in folders and
-            archives, by size: remove the store if one was replaced by another of as many bytes. None records in memory.
+            the processes share the work, and all get the result; commands that run at once may use one store. A network
+            is known by its weights, its repr, and the code and settings of its own classes; images by their keys and,
+            in folders and archives, by sizes and by checksums (zip) or the ends of up to 65,536 files (folders, tar):
+            remove the store if images changed in other ways. None records in memory.
         name: of the network in the store; None for the name of its class.
         shard_images: images after which the store is written, in whole batches; a store keeps those it began with.
         precision: in which networks compute, CLIP's image tower included: "bfloat16" or "float16" by autocast,
@@ -90,14 +92,15 @@ def dissect(
     Raises:
         ValueError: an unknown layer, similarity, pool or precision, fewer than one draw, no image or none readable, no
             concept or one that CLIP has no word for, precomputed embeddings that lack keys of the probe, a missing
-            ``transform``. Also a store that holds this name with other weights, architecture, preprocessing, probe,
-            CLIP, pooling, batch size, seed, precision or draws.
+            ``transform``. Also a store that holds this name with other weights, architecture, code, preprocessing,
+            probe, images, CLIP, pooling, batch size, seed, precision or draws, or that is damaged.
         FileNotFoundError: there is no such folder or file.
-        OSError: no space is left for the store; what is in it stays.
+        OSError: no space is left for the store, or it lies on a read-only medium and lacks something; what is in it
+            stays.
 
     Warns:
         UserWarning: images were skipped because they cannot be read; they are counted and named. Or a file of the store
-            was damaged and is recorded again.
+            was damaged and is recorded again. Or another version of this library began the store.
 
     Example:
         >>> from PIL import Image

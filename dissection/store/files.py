@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from lwta.files import TEMPORARY, write_atomically
+from lwta.files import sync, temporary_file, write_atomically
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
-ABANDONED = 24 * 3600  # seconds after which a temporary file belongs to a process that was killed
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class DamagedFileError(ValueError):
@@ -39,6 +39,24 @@ def write_file(path: Path, data: bytes) -> str:
     return checksum(data)
 
 
+@contextmanager
+def prepared_file(path: Path, data: bytes) -> Iterator[Path]:
+    """The bytes on the disk under a temporary name, for `publish` to give them theirs while the context lasts.
+
+    So several files can be written at leisure and appear at one moment, under a lock that is held for that moment only.
+    """
+    with temporary_file(path) as temporary:
+        temporary.write_bytes(data)
+        sync(temporary)
+        yield temporary
+
+
+def publish(temporary: Path, path: Path) -> None:
+    """Give a prepared file its name."""
+    temporary.replace(path)
+    sync(path.parent)
+
+
 def read_file(path: Path, expected: str) -> bytes:
     """The bytes of a file whose checksum is known.
 
@@ -52,10 +70,3 @@ def read_file(path: Path, expected: str) -> bytes:
     if checksum(data) != expected:
         raise DamagedFileError(f"{path} is damaged: its {len(data)} bytes are not those that were written")
     return data
-
-
-def remove_abandoned(folder: Path) -> None:
-    """Remove the temporary files that killed processes left in a folder and those below it."""
-    for path in folder.rglob(TEMPORARY):
-        if path.stat().st_mtime < time.time() - ABANDONED:
-            path.unlink(missing_ok=True)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lwta.dissection.clip import ClipEncoder
+from lwta.dissection.clip import ClipEncoder, is_published
 from lwta.dissection.concepts import Concepts
 from lwta.dissection.encoder import Encoder
 from lwta.dissection.encoding import Pass
@@ -18,9 +18,10 @@ from lwta.dissection.recording import tell_skipped
 from lwta.dissection.result import Dissection
 from lwta.dissection.similarity import Similarity, find_similarity, scoring_device
 from lwta.dissection.store.contents import ImageTable, StoredActivations, StoredImages, network_folder
-from lwta.dissection.store.filling import Filler
-from lwta.dissection.store.fingerprint import embedder, fingerprint_architecture, fingerprint_weights
-from lwta.dissection.store.folder import MANIFEST, RESUME, ShardFolder, other_parts
+from lwta.dissection.store.filling import Filler, known_as, network_parts
+from lwta.dissection.store.fingerprint import contents_in, embedder
+from lwta.dissection.store.folder import RESUME, ShardFolder, other_parts
+from lwta.dissection.store.manifest import MANIFEST
 from lwta.dissection.store.recording import StoredRecording
 from lwta.dissection.store.team import Team
 from lwta.dissection.words import did_you_mean
@@ -84,7 +85,8 @@ def open_store(
         store: folder that `dissect` filled.
         concepts: as in `dissect`.
         name: of the network in the store; None if there is only one.
-        clip: the encoder with which the store was filled; None opens it by its name.
+        clip: the encoder with which the store was filled; None opens it by its name, if that is one of open_clip's
+            pretrained models or "tiny".
         similarity: as in `dissect`.
         layers: some of the recorded layers; None for all.
         probe: the images, if a report is to show them.
@@ -93,7 +95,7 @@ def open_store(
     Raises:
         FileNotFoundError: there is no such store, or no network of this name in it.
         ValueError: several networks and no ``name``, another CLIP than the store's, a layer that was not recorded, a
-            recording that is not complete, or damaged.
+            recording that is not complete, or damaged; no ``clip``, and a store whose encoder is not published.
 
     Example:
         >>> from PIL import Image
@@ -107,7 +109,7 @@ def open_store(
         ...     [(label.neuron, label.concept, label.wins) for label in again.labels("2")]
         [(0, 'a red thing', 1), (1, None, 0), (2, 'a blue thing', 1)]
     """
-    folder = ShardFolder(network_folder(Path(store), name or _only_network(Path(store))))
+    folder = ShardFolder(network_folder(Path(store), name or _only_network(Path(store))), "network")
     parts = folder.manifest["parts"]
     encoder = _encoder(recorded_clip(store, folder.path.name) if clip is None else clip, folder)
     activations = StoredActivations(folder)
@@ -116,7 +118,7 @@ def open_store(
         if layer not in activations.layers:
             hint = did_you_mean(layer, activations.layers) or f"; recorded: {', '.join(activations.layers)}"
             raise ValueError(f"layers must be recorded in {folder.path}, {layer!r} is not{hint}")
-    images = StoredImages.open(Path(store), embedder(parts), parts["probe"])
+    images = StoredImages.open(Path(store), embedder(parts), parts["probe"], contents_in(parts))
     for part, columns in ((images.folder, set(StoredImages.COLUMNS)), (folder, activations.columns(wanted))):
         complete = sum(entry.files.keys() >= columns for entry in part.entries.values())
         if complete < part.grid.shards:
@@ -140,15 +142,21 @@ def open_store(
 
 
 def recorded_clip(store: str | Path, name: str | None = None) -> str:
-    """Name of the encoder with which a network in a store was recorded.
+    """Name of the encoder with which a network in a store was recorded: "tiny", or a pretrained model of open_clip.
 
     Raises:
-        ValueError: it has none, as it looked up embeddings.
+        ValueError: it has none, as it looked up embeddings, or it was a checkpoint or something else that open_clip
+            does not publish: a store, which may come from anyone, does not say which file is opened.
     """
-    folder = ShardFolder(network_folder(Path(store), name or _only_network(Path(store))))
-    clip: str | None = folder.manifest["clip_name"]
+    folder = ShardFolder(network_folder(Path(store), name or _only_network(Path(store))), "network")
+    clip: str | None = folder.manifest.get("clip_name")
     if clip is None:
         raise ValueError(f"clip must be given: {folder.path} was recorded with embeddings computed before")
+    if not is_published(clip):
+        raise ValueError(
+            f"clip must be given (--clip on the command line): {folder.path} was recorded with {clip!r}, which is no "
+            "pretrained model of open_clip; files that a store names are not opened"
+        )
     return clip
 
 
@@ -157,11 +165,10 @@ def check_network(store: str | Path, model: nn.Module, name: str | None = None) 
 
     Raises:
         FileNotFoundError: there is no such store, or no network of this name in it.
-        ValueError: its weights or its architecture are not those recorded.
+        ValueError: its weights, its architecture or its code are not those recorded.
     """
-    folder = ShardFolder(network_folder(Path(store), name or _only_network(Path(store))))
-    now = {"weights": fingerprint_weights(model), "architecture": fingerprint_architecture(model)}
-    other = other_parts({part: folder.manifest["parts"][part] for part in now}, now)
+    folder = ShardFolder(network_folder(Path(store), name or _only_network(Path(store))), "network")
+    other = other_parts(folder.manifest["parts"], network_parts(model))
     if other:
         raise ValueError(f"model must be the network that was recorded in {folder.path}; it has {other}")
 
@@ -185,8 +192,9 @@ def _only_network(store: Path) -> str:
 def _encoder(clip: Encoder | str, folder: ShardFolder) -> Encoder:
     """The encoder, if it is that of the folder."""
     encoder = ClipEncoder(clip) if isinstance(clip, str) else clip
-    if encoder.fingerprint != folder.manifest["parts"]["clip"]:
-        name = folder.manifest["clip_name"]
+    recorded = folder.manifest["parts"]["clip"]
+    if known_as(encoder, recorded) != recorded:
+        name = folder.manifest.get("clip_name")
         raise ValueError(
             f"clip must be the encoder with which {folder.path} was recorded{f' ({name})' if name else ''}; the "
             f"weights, the preprocessing or the embeddings of {encoder!r} are others"
