@@ -31,7 +31,7 @@ REFUSALS = (ValueError, FileNotFoundError, DamagedFileError)
 
 some_layers = st.lists(st.sampled_from(LAYERS), min_size=1, unique=True).map(tuple)
 similarities = st.sampled_from(SIMILARITIES)
-names = st.sampled_from(NAMES)
+names = st.sampled_from(NAMES + NAMES[:1])  # more often the same
 
 
 class Killed(BaseException):
@@ -95,10 +95,11 @@ def refused_in_words() -> Iterator[None]:
 class Store(RuleBasedStateMachine):
     """Commands, kills and damage, in any order."""
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(layers=some_layers)
+    def begin(self, layers: tuple[str, ...]) -> None:
         self._folder = tempfile.TemporaryDirectory()
         self._store = Path(self._folder.name) / "store"
+        self.dissect(layers, SIMILARITIES[0], NAMES[0])
 
     def teardown(self) -> None:
         self._folder.cleanup()
@@ -162,6 +163,10 @@ class Store(RuleBasedStateMachine):
         else:
             data[place] = data[place] ^ (1 << chance.randrange(8)) if kind == "flip" else chance.choice(b"a1")
             path.write_bytes(data)
+        for name in NAMES:
+            self.reopen_and_relabel(LAYERS, SIMILARITIES[0], name)
+            for layer in LAYERS:
+                self.reopen_and_relabel((layer,), SIMILARITIES[0], name)
 
     @rule(chance=st.randoms(use_true_random=False))
     def begin_anew(self, chance: Any) -> None:
