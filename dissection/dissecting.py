@@ -79,9 +79,11 @@ def dissect(
         store: folder to record into, shard by shard; None records in memory. Whatever the store holds already is not
             recorded again: a pass that was stopped is resumed; another similarity, other concepts or some of the layers
             need no pass; further layers need only the network; further networks share the embeddings of the images. In
-            a process group (torchrun) the processes share the work, and the result is returned in all of them. Images
-            are identified by key and, in folders and archives, by size: remove the store if an image was replaced by
-            another of as many bytes.
+            a process group (torchrun) the processes share the work, and the result is returned in all of them.
+            Commands that run at once may use one store. A network is identified by its weights, its repr, and the code
+            and settings of its own classes; images by their keys and, in folders and archives, by sizes and by
+            checksums (zip) or the ends of up to 65,536 files (folders, tar): remove the store if images changed in
+            other ways.
         name: name of the network in the store; None for the name of its class.
         shard_images: images in a shard of the store, in whole batches; a store keeps the size it began with.
         precision: precision in which networks compute, CLIP's image tower included: "bfloat16" or "float16" by
@@ -94,13 +96,15 @@ def dissect(
         ValueError: a layer, similarity, pooling or precision is unknown, there is less than one draw, there is no image
             or none is readable, there is no concept or one that CLIP has no token for, precomputed embeddings lack keys
             of the probe, or ``transform`` is missing. Also if the store holds this name with other weights,
-            architecture, preprocessing, probe, CLIP, pooling, batch size, seed, precision or draws.
+            architecture, code, preprocessing, probe, images, CLIP, pooling, batch size, seed, precision or draws, or if
+            it is damaged.
         FileNotFoundError: the folder or file of the probe or the concepts does not exist.
-        OSError: no space is left for the store; what is in it stays.
+        OSError: no space is left for the store, or it lies on a read-only medium and lacks something; what is in it
+            stays.
 
     Warns:
         UserWarning: images were skipped because they cannot be read; they are counted and named. Or a file of the store
-            was damaged and is recorded again.
+            was damaged and is recorded again. Or another version of this library began the store.
 
     Example:
         >>> from PIL import Image

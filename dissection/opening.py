@@ -35,7 +35,8 @@ def open_store(
         store: folder that `dissect` filled.
         concepts: as in `dissect`.
         name: name of the network in the store; None if there is only one.
-        clip: the encoder with which the store was filled; None opens it by its name.
+        clip: the encoder with which the store was filled; None opens it by its name, if that is one of open_clip's
+            pretrained models or "tiny".
         similarity: as in `dissect`.
         layers: some of the recorded layers; None for all.
         probe: the images, as in `dissect`, if a report is to show them.

@@ -12,13 +12,13 @@ from lwta.models.checkpoint import load_checkpoint
 from lwta.models.saving import load_model, save_model
 from lwta.network import average_logits, competitions, kl_divergence, set_eval_mode, set_temperature
 from lwta.schedule import TemperatureSchedule
+from lwta.support.version import __version__
 from lwta.winner_usage import Usage, usage
 from lwta.winners import Winners
 
 if TYPE_CHECKING:
     from lwta.training import train
 
-__version__ = "0.1.0"
 
 __all__ = [
     "LWTA",
@@ -30,6 +30,7 @@ __all__ = [
     "TemperatureSchedule",
     "Usage",
     "Winners",
+    "__version__",
     "average_logits",
     "calibrate",
     "competitions",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import errno
-import hashlib
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from lwta.support.files import TEMPORARY, write_atomically
+from lwta.support.digests import checksum
+from lwta.support.files import sync, temporary_file, write_atomically
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
-ABANDONED = 24 * 3600  # seconds after which a temporary file belongs to a process that was killed
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class DamagedFileError(ValueError):
@@ -24,11 +24,6 @@ class StoreFullError(OSError):
         return str(self.strerror)
 
 
-def checksum(data: bytes) -> str:
-    """BLAKE2b of the bytes, 32 hexadecimal digits."""
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
-
-
 def write_file(path: Path, data: bytes) -> str:
     """Write a file, whole or not at all; returns the checksum.
 
@@ -37,6 +32,24 @@ def write_file(path: Path, data: bytes) -> str:
     """
     write_atomically(path, lambda temporary: temporary.write_bytes(data))
     return checksum(data)
+
+
+@contextmanager
+def prepared_file(path: Path, data: bytes) -> Iterator[Path]:
+    """The bytes on the disk under a temporary name, for `publish` to give them theirs while the context lasts.
+
+    So several files can be written at leisure and appear at one moment, under a lock that is held for that moment only.
+    """
+    with temporary_file(path) as temporary:
+        temporary.write_bytes(data)
+        sync(temporary)
+        yield temporary
+
+
+def publish(temporary: Path, path: Path) -> None:
+    """Give a prepared file its name."""
+    temporary.replace(path)
+    sync(path.parent)
 
 
 def read_file(path: Path, expected: str) -> bytes:
@@ -52,10 +65,3 @@ def read_file(path: Path, expected: str) -> bytes:
     if checksum(data) != expected:
         raise DamagedFileError(f"{path} is damaged: its {len(data)} bytes are not those that were written")
     return data
-
-
-def remove_abandoned(folder: Path) -> None:
-    """Remove the temporary files that killed processes left in a folder and those below it."""
-    for path in folder.rglob(TEMPORARY):
-        if path.stat().st_mtime < time.time() - ABANDONED:
-            path.unlink(missing_ok=True)

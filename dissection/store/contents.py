@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from urllib.parse import quote
 
@@ -16,9 +17,10 @@ from torch import Tensor
 from lwta.dissection.recording.activations import Activations
 from lwta.dissection.recording.loading import Skipped
 from lwta.dissection.recording.one_pass import Encoded
-from lwta.dissection.store.checked_files import checksum
-from lwta.dissection.store.folder import Grid, ShardFolder, digest_of_keys
+from lwta.dissection.store.folder import ShardFolder, digest_of_keys, other_parts
+from lwta.dissection.store.manifest import MANIFEST, Grid, read_manifest
 from lwta.dissection.store.packing import join, pack_activations, unpack_activations
+from lwta.support.digests import checksum
 
 NAME = re.compile(r"(?!images-)\w[\w.+-]*")
 
@@ -45,19 +47,27 @@ class StoredImages:
         self.folder = folder
 
     @classmethod
-    def at(cls, store: Path, clip: str, probe: str, grid: Grid) -> StoredImages:
+    def at(cls, store: Path, clip: str, probe: str, grid: Grid, contents: Mapping[str, str]) -> StoredImages:
         """Those of an encoder and a probe, by their fingerprints, made if they are not there."""
-        folder = cls._folder(store, clip, probe)
-        return cls(ShardFolder.at(folder, "images", {"clip": clip, "probe": probe}, grid))
+        parts = {"clip": clip, "probe": probe, **contents}
+        return cls(ShardFolder.at(cls._find(store, parts), "images", parts, grid))
 
     @classmethod
-    def open(cls, store: Path, clip: str, probe: str) -> StoredImages:
+    def open(cls, store: Path, clip: str, probe: str, contents: Mapping[str, str]) -> StoredImages:
         """The same, but FileNotFoundError if they are not there."""
-        return cls(ShardFolder(cls._folder(store, clip, probe)))
+        return cls(ShardFolder(cls._find(store, {"clip": clip, "probe": probe, **contents}), "images"))
 
     @staticmethod
-    def _folder(store: Path, clip: str, probe: str) -> Path:
-        return store / f"images-{checksum(f'{clip} {probe}'.encode())[:12]}"
+    def _find(store: Path, parts: Mapping[str, str]) -> Path:
+        """The first folder of these images, or where it should be; images that were replaced have another number."""
+        of_both = checksum(f"{parts['clip']} {parts['probe']}".encode())
+        first = store / f"images-{of_both[:12]}"
+        numbered = (first if number == 1 else first.with_name(f"{first.name}-{number}") for number in count(1))
+        return next(
+            path
+            for path in numbered
+            if not (path / MANIFEST).exists() or not other_parts(read_manifest(path, "images")[0]["parts"], parts)
+        )
 
     def missing(self) -> set[int]:
         """The shards that are not there or damaged."""

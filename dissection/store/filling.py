@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import errno
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -19,9 +21,12 @@ from lwta.dissection.recording.precision import own_type, resolved
 from lwta.dissection.recording.recording import warn_of_skipped
 from lwta.dissection.store import fingerprint
 from lwta.dissection.store.checked_files import FULL, StoreFullError
+from lwta.dissection.store.code import fingerprint_code
 from lwta.dissection.store.contents import ImageTable, StoredActivations, StoredImages, network_folder
-from lwta.dissection.store.folder import MANIFEST, Grid, ShardFolder, begin_anew
+from lwta.dissection.store.folder import ShardFolder
+from lwta.dissection.store.manifest import MANIFEST, Grid, begin_anew, read_manifest, versions
 from lwta.dissection.store.stored import StoredRecording
+from lwta.dissection.words.encoder import Encoder
 from lwta.support.processes import Group
 
 ELSEWHERE = "give the network another name= (then it gets a folder of its own), another store=, or "
@@ -37,11 +42,10 @@ class Job:
     """Whether its embeddings are missing."""
 
 
-def depends_on(work: Pass) -> dict[str, str | int]:
-    """All that the activations depend on, but for the layer."""
+def depends_on(work: Pass, contents: Mapping[str, str]) -> dict[str, str | int]:
+    """All that the activations depend on, but for the layer; ``contents`` of the images as by `fingerprint_images`."""
     return {
-        "weights": fingerprint.fingerprint_weights(work.model),
-        "architecture": fingerprint.fingerprint_architecture(work.model),
+        **network_parts(work.model),
         "transform": fingerprint.describe(work.transform),
         "probe": fingerprint.fingerprint_probe(work.probe),
         "clip": work.clip.fingerprint,
@@ -50,7 +54,22 @@ def depends_on(work: Pass) -> dict[str, str | int]:
         "seed": work.seed,
         "draws": work.draws,
         "precision": resolved(work.precision, work.place, own_type(work.model)),
+        **contents,
     }
+
+
+def network_parts(model: nn.Module) -> dict[str, str]:
+    """What the activations depend on that belongs to the network."""
+    return {
+        "weights": fingerprint.fingerprint_weights(model),
+        "architecture": fingerprint.fingerprint_architecture(model),
+        "code": fingerprint_code(model),
+    }
+
+
+def known_as(clip: Encoder, recorded: str) -> str:
+    """The fingerprint of an encoder as a store has it: that of version 0.1.0, if it has this one."""
+    return recorded if recorded == getattr(clip, "legacy_fingerprint", None) else clip.fingerprint
 
 
 def reduced(work: Pass, job: Job, batch_size: int) -> Pass:
@@ -136,25 +155,28 @@ class Filler:
     def __init__(self, group: Group, store: Path, name: str, work: Pass, shard_images: int, progress: bool) -> None:
         self._group, self._work = group, work
         self._progress = progress and group.rank == 0
-        parts = depends_on(work)
+        contents = group.lead(lambda: fingerprint.fingerprint_images(work.probe))
+        parts = depends_on(work, contents)
         keys = work.probe.keys or ()
         grid = Grid(len(keys), work.batch_size, max(shard_images // work.batch_size, 1))
-
         path = network_folder(store, name)
+        if (path / MANIFEST).exists():
+            recorded = read_manifest(path, "network")[0]["parts"]["clip"]
+            parts["clip"] = known_as(work.clip, recorded)
+        embedded_by, probe = fingerprint.embedder(parts), str(parts["probe"])
 
         def prepare() -> None:
             with telling_full(path, grid.shards, work.layers):
                 folder = ShardFolder.at(path, "network", parts, grid, ELSEWHERE)
-                known = folder.manifest.get("layers", [])
-                if not set(work.layers) <= set(known):
-                    layers = list(dict.fromkeys([*known, *work.layers]))
-                    clip_name = getattr(work.clip, "name", None)
-                    folder.update(layers=layers, clip_name=clip_name, probe_name=work.probe.name)
-                StoredImages.at(store, fingerprint.embedder(parts), str(parts["probe"]), folder.grid)
+                if not set(work.layers) <= set(folder.manifest.get("layers", [])):
+                    named = getattr(work.clip, "name", None)
+                    clip_name = named if isinstance(named, str) else None
+                    folder.update(work.layers, clip_name=clip_name, probe_name=work.probe.name)
+                StoredImages.at(store, embedded_by, probe, folder.grid, contents)
 
         group.lead(prepare)
         self.activations = StoredActivations(ShardFolder.at(path, "network", parts, grid))
-        self.images = StoredImages.at(store, fingerprint.embedder(parts), str(parts["probe"]), grid)
+        self.images = StoredImages.at(store, embedded_by, probe, grid, contents)
 
     def fill(self) -> StoredRecording:
         """Record what is missing; a warning names what was damaged.
@@ -164,6 +186,8 @@ class Filler:
             ValueError: an image could be read in one pass but not in another.
         """
         images, layers = self._group.lead(self._gaps)
+        if layers and self._group.rank == 0:
+            self._warn_of_other_versions()
         if self.images.folder.grid == self.activations.folder.grid:
             jobs = [Job(shard, layers.get(shard, ()), shard in images) for shard in sorted(images | layers.keys())]
             self._do(jobs, self.activations.folder.grid)
@@ -183,6 +207,16 @@ class Filler:
             for shard in self._unfit() - layers.keys():
                 layers[shard] = tuple(self._work.layers)
         return images, layers
+
+    def _warn_of_other_versions(self) -> None:
+        folder, own = self.activations.folder, versions()["lwta"]
+        others = {written["lwta"] for written in folder.manifest.get("written_by", [])} - {own}
+        if others:
+            warnings.warn(
+                f"store: {folder.path} was written by lwta {', '.join(sorted(others))}, this is {own}; if they draw "
+                "winners or preprocess in other ways, what is recorded now does not match what is there",
+                stacklevel=5,
+            )
 
     def _unfit(self) -> set[int]:
         """Shards that were recorded of other images than the embeddings were, because some could not be read once."""
@@ -229,11 +263,10 @@ class Filler:
                 self.activations.write(job.shard, job.layers, batches)
 
     def _complete(self) -> None:
-        """Gather the table of shards in the manifest."""
+        """Gather the table of shards in the manifest; nothing is written where it is there already."""
         with telling_full(self.activations.folder.path, self.activations.folder.grid.shards, self._work.layers):
-            self.images.folder.update()
-            table = ImageTable(self.images)
-            self.images.folder.update(skipped=table.skipped)
+            self.images.folder.refresh()
+            self.images.folder.update(skipped=[list(image) for image in ImageTable(self.images).skipped])
             self.activations.folder.update()
         unfit = self._unfit()
         if unfit:
@@ -251,10 +284,13 @@ def telling_full(path: Path, shards: int, layers: Sequence[str]) -> Iterator[Non
     except OSError as error:
         if error.errno not in FULL:
             raise
-        entries = ShardFolder(path).entries.values() if (path / MANIFEST).exists() else ()
+        entries = ShardFolder(path, "network").entries.values() if (path / MANIFEST).exists() else ()
         done = sum(entry.files.keys() >= StoredActivations.columns(layers) for entry in entries)
+        what, advice = "no space left for", "make space"
+        if error.errno == errno.EFBIG:
+            what, advice = "a limit on the size of files (ulimit -f) was met in", "raise the limit"
         raise StoreFullError(
             error.errno,
-            f"store: no space left for {path}; {done} of its {shards} shards are complete and stay: make space and run "
-            "the same again, it goes on from there",
+            f"store: {what} {path}; {done} of its {shards} shards are complete and stay: {advice} and run the same "
+            "again, it goes on from there",
         ) from None

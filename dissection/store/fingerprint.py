@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dis
-import hashlib
 import inspect
 import re
 from collections.abc import Mapping
@@ -12,36 +11,33 @@ from pathlib import Path
 from types import CodeType, FunctionType, MethodType
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from lwta.images import Probe
+from lwta.support.digests import checksum, digest_of_tensors
 
+CONTENTS = {"ends": "image content", "crc32": "image CRC"}
 _ADDRESS = re.compile(r" (?:object )?at 0x[0-9a-fA-F]+")
 _DEPTH = 5  # functions that call functions that call functions
 
 
 def fingerprint_weights(model: nn.Module) -> str:
     """Digest of all parameters and buffers, by name, type, shape and value."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name, value in sorted(model.state_dict().items()):
-        if isinstance(value, Tensor):
-            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
-        else:
-            digest.update(f"{name} {without_addresses(repr(value))}".encode())
-    return digest.hexdigest()
+    state = model.state_dict().items()
+    return digest_of_tensors(
+        {name: value if isinstance(value, Tensor) else without_addresses(repr(value)) for name, value in state}
+    )
 
 
 def fingerprint_architecture(model: nn.Module) -> str:
     """Digest of the modules and their settings, as far as their repr tells them; competitions tell all of theirs."""
-    return _digest(without_addresses(repr(model)))
+    return checksum(without_addresses(repr(model)))
 
 
 def fingerprint_probe(probe: Probe) -> str:
     """Digest of the keys in their order and the sizes of files; where keys are numbers, of what the dataset tells.
 
-    An image that was replaced by another is known by its size.
+    An image that was replaced by another is known by its size; see `fingerprint_images` for those of the same size.
 
     Raises:
         ValueError: the keys are not known before the images are read.
@@ -53,7 +49,30 @@ def fingerprint_probe(probe: Probe) -> str:
         )
     dataset = getattr(probe, "_dataset", None)  # of a DatasetProbe
     told = "" if isinstance(dataset, list | tuple) else without_addresses(repr(dataset))
-    return f"{len(probe.keys)} images, {_digest(chr(0).join([*probe.keys, told, *map(str, probe.sizes())]))}"
+    return f"{len(probe.keys)} images, {checksum(chr(0).join([*probe.keys, told, *map(str, probe.sizes())]))}"
+
+
+def fingerprint_images(probe: Probe) -> dict[str, str]:
+    """Digest of what can be told of the images' content without reading them whole, by the name of its part.
+
+    In zip archives that is the CRC-32 of each file, from the archive's directory: any change is noticed, at no cost. In
+    folders and tar archives it is the first and last 2 KiB of each file: about 45 µs for a file that the system has
+    cached and 0.5 ms for one that it has not (1,649 photographs: 0.07 s and 0.8 s). Of more than 65,536 files every
+    n-th is looked at, so that 1.28 million cost 3 s to 35 s instead of one to eleven minutes. Nothing depends on times
+    of modification, so that a folder may be copied.
+
+    Not noticed are changes in the middle of a file that leave its size and its ends alone, of one of the files that are
+    not looked at, of items of datasets, and of (key, image) pairs; and between a zip archive and a folder of the same
+    files, whose digests cannot be compared, all but changes of size.
+    """
+    digests = list(probe.digests())
+    kind = next((text.partition(":")[0] for text in digests if text), "")
+    return {CONTENTS[kind]: checksum(chr(0).join(digests))} if kind in CONTENTS else {}
+
+
+def contents_in(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Of what something depends on, what `fingerprint_images` tells."""
+    return {name: parts[name] for name in CONTENTS.values() if name in parts}
 
 
 def embedder(parts: Mapping[str, str | int]) -> str:
@@ -77,7 +96,7 @@ def describe(thing: object, depth: int = _DEPTH) -> str:
     if isinstance(thing, MethodType):
         return f"{_name(thing)} of {describe(thing.__self__, depth - 1)}"
     if isinstance(thing, FunctionType):
-        return f"{_name(thing)} {_digest(_source(thing) + _surroundings(thing, depth))}"
+        return f"{_name(thing)} {checksum(_source(thing) + _surroundings(thing, depth))}"
     if isinstance(thing, list | tuple):
         return f"[{', '.join(describe(one, depth - 1) for one in thing)}]"
     if isinstance(thing, Mapping):
@@ -88,10 +107,6 @@ def describe(thing: object, depth: int = _DEPTH) -> str:
 def without_addresses(text: str) -> str:
     """The text less the places in memory that some reprs tell."""
     return _ADDRESS.sub("", text)
-
-
-def _digest(text: str) -> str:
-    return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).hexdigest()
 
 
 def _name(thing: object) -> str:

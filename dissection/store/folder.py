@@ -5,82 +5,56 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lwta.dissection.store.checked_files import DamagedFileError, checksum, read_file, remove_abandoned, write_file
+from lwta.dissection.store.checked_files import (
+    DamagedFileError,
+    prepared_file,
+    publish,
+    read_file,
+    write_file,
+)
+from lwta.dissection.store.locking import locked
+from lwta.dissection.store.manifest import (
+    MANIFEST,
+    Entry,
+    Grid,
+    as_json,
+    begin_anew,
+    entries_of,
+    read_manifest,
+    table,
+    write_manifest,
+)
+from lwta.support.digests import checksum
+from lwta.support.files import remove_abandoned
 
-SCHEMA = 2
-MANIFEST = "manifest.json"
 RESUME = "dissect the network again with this store, and what is missing is recorded"
-
-
-@dataclass(frozen=True)
-class Grid:
-    """How the images of a probe are cut into batches, and these into shards."""
-
-    images: int
-    """N, with those that cannot be read."""
-    batch_size: int
-    batches: int
-    """In each shard but the last."""
-
-    @property
-    def shards(self) -> int:
-        """How many there are."""
-        return -(-self.images // (self.batch_size * self.batches))
-
-    def images_of(self, shard: int) -> range:
-        """Places in the probe of the images of a shard."""
-        size = self.batch_size * self.batches
-        return range(shard * size, min((shard + 1) * size, self.images))
-
-    def batches_of(self, shard: int) -> range:
-        """Numbers of the batches of a shard."""
-        return range(shard * self.batches, min((shard + 1) * self.batches, -(-self.images // self.batch_size)))
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A line of the shard table."""
-
-    keys: str
-    """Digest of the keys of the readable images."""
-    files: dict[str, str] = field(default_factory=dict)
-    """Checksum by column."""
 
 
 class ShardFolder:
     """A table of files: a row for each shard, a column (a folder) for each kind of content.
 
-    While a recording goes on, each finished shard has its line of the table in a file of its own under ``shards``, so
-    that several processes can write at once and none of them can harm what another wrote; at the end the lines move
-    into the manifest.
+    While a recording goes on, each finished shard has its line of the table in a file of its own under ``shards``; at
+    the end the lines move into the manifest. Several processes may write at once, of one team or of commands that know
+    nothing of each other: a lock is held for as long as lines and manifest are read, changed and written, and none of
+    them forgets what another has finished.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, kind: str) -> None:
         """Open a folder that exists.
 
         Raises:
             FileNotFoundError: it has no manifest.
-            ValueError: the manifest is of another version or unreadable.
+            ValueError: the manifest is of another version, of another kind of content, or damaged.
         """
-        self.path = path
-        try:
-            self.manifest: dict[str, Any] = json.loads((path / MANIFEST).read_bytes())
-            schema = self.manifest["schema"]
-        except FileNotFoundError:
-            raise FileNotFoundError(f"store: {path} has no {MANIFEST}; nothing was stored there") from None
-        except (ValueError, KeyError, TypeError):
-            raise ValueError(f"store: {path / MANIFEST} is damaged; {begin_anew(path)}") from None
-        if schema != SCHEMA:
-            raise ValueError(
-                f"store: {path} has version {schema} of the format, this library reads {SCHEMA}; {begin_anew(path)}"
-            )
-        self.grid = Grid(**self.manifest["grid"])
-        self.entries: dict[int, Entry] = {}
+        self.path, self._kind = path, kind
+        self._parts: dict[str, Any] = {}
         self.refresh()
+        self.grid = Grid(**self.manifest["grid"])
 
     @classmethod
     def at(cls, path: Path, kind: str, parts: Mapping[str, Any], grid: Grid, advice: str = "") -> ShardFolder:
@@ -89,7 +63,8 @@ class ShardFolder:
         Args:
             path: of the folder.
             kind: of its content.
-            parts: what the content depends on.
+            parts: what the content depends on. Those that the folder lacks, as version 0.1.0 did not know them, are
+                not compared; they are entered as soon as something else is written.
             grid: of a new folder; one that is there keeps its own.
             advice: what else to do than begin anew where the parts are others.
 
@@ -97,23 +72,44 @@ class ShardFolder:
             ValueError: the folder's content depends on other parts; they are named.
         """
         if not (path / MANIFEST).exists():
-            _write_manifest(path, {"kind": kind, "parts": dict(parts), "grid": asdict(grid), "shards": {}})
-        folder = cls(path)
+            path.mkdir(parents=True, exist_ok=True)
+            with locked(path):
+                if not (path / MANIFEST).exists():
+                    write_manifest(path, {"kind": kind, "parts": dict(parts), "grid": asdict(grid), "shards": {}})
+        folder = cls(path, kind)
         other = other_parts(folder.manifest["parts"], parts)
         if other:
             raise ValueError(f"store: {path} was recorded with {other}; {advice}{begin_anew(path)}")
+        folder._parts = dict(parts)
         remove_abandoned(path)
         return folder
 
     def refresh(self) -> None:
         """Learn which shards are finished."""
-        manifest = json.loads((self.path / MANIFEST).read_bytes())
-        self.entries = {int(shard): Entry(**entry) for shard, entry in manifest["shards"].items()}
-        for path in sorted((self.path / "shards").glob("*.json")):
+        while not self._read():
+            pass
+
+    def _read(self) -> bool:
+        """Read manifest and lines; False if another process moved lines into the manifest meanwhile."""
+        self.manifest, data = read_manifest(self.path, self._kind)
+        self.entries = entries_of(self.manifest)
+        self._lines = sorted((self.path / "shards").glob("*.json"))
+        shards, damaged = Grid(**self.manifest["grid"]).shards, []
+        for path in self._lines:
             try:
-                self.entries[int(path.stem)] = Entry(**json.loads(path.read_bytes()))
-            except (ValueError, TypeError):
-                warnings.warn(f"store: {path} is damaged; its shard will be recorded again", stacklevel=2)
+                shard, entry = int(path.stem), Entry.of(json.loads(path.read_bytes()))
+            except FileNotFoundError:
+                return False
+            except (ValueError, RecursionError):
+                damaged.append(path)
+                continue
+            if 0 <= shard < shards:
+                self.entries[shard] = entry
+        if (self.path / MANIFEST).read_bytes() != data:
+            return False
+        for path in damaged:
+            warnings.warn(f"store: {path} is damaged; its shard will be recorded again", stacklevel=4)
+        return True
 
     def missing(self, columns: Sequence[str]) -> dict[int, list[str]]:
         """By shard, which of the columns are not there or damaged, of which a warning tells. Reads every file."""
@@ -124,14 +120,15 @@ class ShardFolder:
                     missing.setdefault(shard, []).append(column)
         return missing
 
-    def _is_whole(self, shard: int, column: str) -> bool:
+    def _is_whole(self, shard: int, column: str, warn: bool = True) -> bool:
         entry = self.entries.get(shard)
         if entry is None or column not in entry.files:
             return False
         try:
             read_file(self._file(shard, column), entry.files[column])
         except DamagedFileError as error:
-            warnings.warn(f"store: {error}; its shard will be recorded again", stacklevel=2)
+            if warn:
+                warnings.warn(f"store: {error}; its shard will be recorded again", stacklevel=2)
             return False
         return True
 
@@ -150,23 +147,56 @@ class ShardFolder:
             raise DamagedFileError(f"store: {error}; {RESUME}") from None
 
     def write(self, shard: int, keys: str, columns: Mapping[str, bytes]) -> None:
-        """Put files of a shard beside those it has, if these are of the same images, and enter them into the table."""
-        before = self.entries.get(shard)
-        files = dict(before.files) if before is not None and before.keys == keys else {}
-        for column, data in columns.items():
-            files[column] = write_file(self._file(shard, column), data)
-        entry = Entry(keys, files)
-        write_file(self._line(shard), _as_json(asdict(entry)))
-        self.entries[shard] = entry
+        """Put files of a shard beside those it has, if these are of the same images, and enter them into the table.
 
-    def update(self, **facts: Any) -> None:
-        """Enter facts into the manifest, and the lines of the table that are files of their own."""
+        A file that another process has finished meanwhile, of the same images, stays.
+        """
+        with ExitStack() as stack:
+            prepared = {
+                column: stack.enter_context(prepared_file(self._file(shard, column), data))
+                for column, data in columns.items()
+            }
+            with locked(self.path):
+                self.entries[shard] = self._entry(shard)
+                if self.entries[shard].keys != keys:
+                    self.entries[shard] = Entry(keys)
+                for column, temporary in prepared.items():
+                    if not self._is_whole(shard, column, warn=False):
+                        publish(temporary, self._file(shard, column))
+                        self.entries[shard].files[column] = checksum(columns[column])
+                write_file(self._line(shard), as_json(asdict(self.entries[shard])))
+
+    def _entry(self, shard: int) -> Entry:
+        """The line of a shard as it is now; one without files if there is none. Only under the lock."""
+        try:
+            return Entry.of(json.loads(self._line(shard).read_bytes()))
+        except FileNotFoundError:
+            return entries_of(read_manifest(self.path, self._kind)[0]).get(shard, Entry(""))
+        except (ValueError, RecursionError):
+            return Entry("")
+
+    def update(self, layers: Sequence[str] = (), **facts: Any) -> None:
+        """Enter facts into the manifest, further layers, and the lines of the table that are files of their own.
+
+        Nothing is written, so that the store may be on a read-only medium, if all of that is there already.
+        """
         self.refresh()
-        lines = {f"{shard:05d}": asdict(entry) for shard, entry in sorted(self.entries.items())}
-        self.manifest = {**self.manifest, **facts, "shards": lines}
-        _write_manifest(self.path, self.manifest)
-        for shard in self.entries:
-            self._line(shard).unlink(missing_ok=True)
+        if not self._lines and self._updated(layers, facts) == self.manifest:
+            return
+        with locked(self.path):
+            self.refresh()  # again: another process may have written before this one held the lock
+            updated = self._updated(layers, facts)
+            parts = {**self._parts, **self.manifest["parts"]}
+            write_manifest(self.path, {**updated, "parts": parts, "shards": table(self.entries)})
+            for path in self._lines:
+                path.unlink(missing_ok=True)
+            self.refresh()
+
+    def _updated(self, layers: Sequence[str], facts: Mapping[str, Any]) -> dict[str, Any]:
+        """The manifest with these layers, if any, and facts."""
+        known = self.manifest.get("layers", [])
+        further = {"layers": list(dict.fromkeys([*known, *layers]))} if layers else {}
+        return {**self.manifest, **facts, **further}
 
     def _file(self, shard: int, column: str) -> Path:
         return self.path / column / f"{shard:05d}{'.json' if column == 'keys' else '.safetensors'}"
@@ -178,33 +208,22 @@ class ShardFolder:
 def other_parts(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """Which parts a content depends on have changed, for a message; empty if none has.
 
+    A part of which only one of them tells cannot be compared.
+
     Example:
         >>> other_parts({"layer": "act", "pool": "mean"}, {"layer": "fc", "pool": "mean"})
         'another layer (stored: act; now: fc)'
     """
     return ", ".join(
-        f"another {part} (stored: {_short(before.get(part))}; now: {_short(now.get(part))})"
-        for part in dict.fromkeys([*before, *now])
-        if before.get(part) != now.get(part)
+        f"another {part} (stored: {_short(before[part])}; now: {_short(now[part])})"
+        for part in before
+        if part in now and before[part] != now[part]
     )
-
-
-def begin_anew(path: Path) -> str:
-    """The last resort."""
-    return f"remove the folder {path} to record it anew"
 
 
 def digest_of_keys(keys: Iterable[str]) -> str:
     """Of the readable images of a shard."""
     return checksum("\0".join(keys).encode(errors="surrogatepass"))
-
-
-def _write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
-    write_file(path / MANIFEST, _as_json({"schema": SCHEMA, **manifest}))
-
-
-def _as_json(content: Mapping[str, Any]) -> bytes:
-    return json.dumps(content, indent=1).encode()
 
 
 def _short(value: object, longest: int = 80) -> str:

@@ -8,10 +8,12 @@ from pathlib import Path
 from torch import nn
 
 from lwta.dissection.store.contents import ImageTable, StoredActivations, StoredImages, network_folder
-from lwta.dissection.store.fingerprint import embedder, fingerprint_architecture, fingerprint_weights
-from lwta.dissection.store.folder import MANIFEST, RESUME, ShardFolder, other_parts
+from lwta.dissection.store.filling import known_as, network_parts
+from lwta.dissection.store.fingerprint import contents_in, embedder
+from lwta.dissection.store.folder import RESUME, ShardFolder, other_parts
+from lwta.dissection.store.manifest import MANIFEST
 from lwta.dissection.store.stored import StoredRecording
-from lwta.dissection.words.clip import ClipEncoder
+from lwta.dissection.words.clip import ClipEncoder, is_published
 from lwta.dissection.words.encoder import Encoder
 from lwta.support.text import did_you_mean
 
@@ -24,7 +26,7 @@ def open_recording(
     layers: Sequence[str] | None = None,
 ) -> tuple[StoredRecording, Encoder]:
     """Recording of a network in a store, and the encoder of its images. Arguments and errors as in `open_store`."""
-    folder = ShardFolder(network_folder(Path(store), name or _only_network(Path(store))))
+    folder = ShardFolder(network_folder(Path(store), name or _only_network(Path(store))), "network")
     parts = folder.manifest["parts"]
     encoder = _encoder(recorded_clip(store, folder.path.name) if clip is None else clip, folder)
     activations = StoredActivations(folder)
@@ -33,7 +35,7 @@ def open_recording(
         if layer not in activations.layers:
             hint = did_you_mean(layer, activations.layers) or f"; recorded: {', '.join(activations.layers)}"
             raise ValueError(f"layers must be recorded in {folder.path}, {layer!r} is not{hint}")
-    images = StoredImages.open(Path(store), embedder(parts), parts["probe"])
+    images = StoredImages.open(Path(store), embedder(parts), parts["probe"], contents_in(parts))
     for part, columns in ((images.folder, set(StoredImages.COLUMNS)), (folder, activations.columns(wanted))):
         complete = sum(entry.files.keys() >= columns for entry in part.entries.values())
         if complete < part.grid.shards:
@@ -42,15 +44,21 @@ def open_recording(
 
 
 def recorded_clip(store: str | Path, name: str | None = None) -> str:
-    """Name of the encoder with which a network in a store was recorded.
+    """Name of the encoder with which a network in a store was recorded: "tiny", or a pretrained model of open_clip.
 
     Raises:
-        ValueError: it has none, as it looked up embeddings.
+        ValueError: it has none, as it looked up embeddings, or it was a checkpoint or something else that open_clip
+            does not publish: a store, which may come from anyone, does not say which file is opened.
     """
-    folder = ShardFolder(network_folder(Path(store), name or _only_network(Path(store))))
-    clip: str | None = folder.manifest["clip_name"]
+    folder = ShardFolder(network_folder(Path(store), name or _only_network(Path(store))), "network")
+    clip: str | None = folder.manifest.get("clip_name")
     if clip is None:
         raise ValueError(f"clip must be given: {folder.path} was recorded with embeddings computed before")
+    if not is_published(clip):
+        raise ValueError(
+            f"clip must be given (--clip on the command line): {folder.path} was recorded with {clip!r}, which is no "
+            "pretrained model of open_clip; files that a store names are not opened"
+        )
     return clip
 
 
@@ -59,11 +67,10 @@ def check_network(store: str | Path, model: nn.Module, name: str | None = None) 
 
     Raises:
         FileNotFoundError: there is no such store, or no network of this name in it.
-        ValueError: its weights or its architecture are not those recorded.
+        ValueError: its weights, its architecture or its code are not those recorded.
     """
-    folder = ShardFolder(network_folder(Path(store), name or _only_network(Path(store))))
-    now = {"weights": fingerprint_weights(model), "architecture": fingerprint_architecture(model)}
-    other = other_parts({part: folder.manifest["parts"][part] for part in now}, now)
+    folder = ShardFolder(network_folder(Path(store), name or _only_network(Path(store))), "network")
+    other = other_parts(folder.manifest["parts"], network_parts(model))
     if other:
         raise ValueError(f"model must be the network that was recorded in {folder.path}; it has {other}")
 
@@ -87,8 +94,9 @@ def _only_network(store: Path) -> str:
 def _encoder(clip: Encoder | str, folder: ShardFolder) -> Encoder:
     """The encoder, if it is that of the folder."""
     encoder = ClipEncoder(clip) if isinstance(clip, str) else clip
-    if encoder.fingerprint != folder.manifest["parts"]["clip"]:
-        name = folder.manifest["clip_name"]
+    recorded = folder.manifest["parts"]["clip"]
+    if known_as(encoder, recorded) != recorded:
+        name = folder.manifest.get("clip_name")
         raise ValueError(
             f"clip must be the encoder with which {folder.path} was recorded{f' ({name})' if name else ''}; the "
             f"weights, the preprocessing or the embeddings of {encoder!r} are others"

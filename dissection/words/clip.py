@@ -99,6 +99,21 @@ class ClipEncoder:
         return f"ClipEncoder({self.name!r})"
 
 
+def is_published(name: str) -> bool:
+    """Whether `ClipEncoder` finds a name without opening a file of the user's: "tiny", or a model and tag of open_clip.
+
+    Example:
+        >>> is_published("ViT-B-32/openai"), is_published("ViT-B-32/weights.pt")
+        (True, False)
+    """
+    if name == "tiny":
+        return True
+    import open_clip
+
+    model, _, tag = name.partition("/")
+    return model in open_clip.list_models() and tag in open_clip.list_pretrained_tags_by_model(model)
+
+
 def _open_tiny() -> tuple[Any, Callable[[Image.Image], Tensor], Callable[[list[str]], Tensor]]:
     import open_clip
     from open_clip.transform import PreprocessCfg, image_transform_v2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,12 +81,13 @@ class Embeddings:
 
     @property
     def fingerprint(self) -> str:
-        """Digest of the embeddings and what they belong to."""
-        digest = hashlib.blake2b(digest_size=16)
-        for rows, features in ((self._image_rows, self._images), (self._text_rows, self._texts)):
-            digest.update("\0".join(rows).encode())
-            digest.update(features.numpy().tobytes())
-        return digest.hexdigest()
+        """Digest of the image embeddings and their keys; texts may be added without another one."""
+        return _digest((self._image_rows, self._images))
+
+    @property
+    def legacy_fingerprint(self) -> str:
+        """The fingerprint of version 0.1.0, which took in the texts too; stores of that version have it."""
+        return _digest((self._image_rows, self._images), (self._text_rows, self._texts))
 
     def check_keys(self, keys: Sequence[str]) -> None:
         """Raise ValueError if some of these keys have no embedding."""
@@ -131,6 +132,15 @@ def _read(path: str | Path) -> dict[str, Any]:
             raise
         reason = str(error).partition(" If you trust")[0] or type(error).__name__  # no advice to unpickle it
         raise ValueError(f"embeddings must be an NPZ file; {path} is none, or damaged: {reason}") from None
+
+
+def _digest(*parts: tuple[Iterable[str], Tensor]) -> str:
+    """Digest of embeddings and what they belong to."""
+    digest = hashlib.blake2b(digest_size=16)
+    for owners, features in parts:
+        digest.update("\0".join(owners).encode())
+        digest.update(features.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _checked(name: str, features: Tensor, owners: Sequence[str]) -> Tensor:

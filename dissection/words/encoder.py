@@ -18,7 +18,7 @@ class Encoder(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Changes when the embeddings would: a digest of weights and preprocessing, or of the embeddings."""
+        """Changes when an image's embedding would: a digest of weights and preprocessing, or of the embeddings."""
         ...
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,10 +13,15 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from lwta.images.decoding import SUFFIXES, decode, without_addresses
+from lwta.support.digests import checksum
 from lwta.support.text import repeated, some
 
 SPLITS = {"train": ("train", "training"), "test": ("test", "val", "validation")}
 """Names of the folders of each split."""
+END = 2048
+"""Bytes at either end of a file that tell it from others of its size."""
+LOOKED_AT = 1 << 16
+"""Files whose ends are read at most: more take minutes where the disk has not cached them."""
 _SPLIT_OF = {folder: split for split, folders in SPLITS.items() for folder in folders}
 _NO_FOLDERS = ("", ".", "..")
 _RESOURCE_FORKS = "__MACOSX"  # beside the images in archives that a Mac packed
@@ -43,6 +49,14 @@ class Probe(Dataset[Sample], ABC):
 
     def sizes(self) -> Iterable[int]:
         """Bytes of each image's file, in the order of the keys; none where they are not known without reading it."""
+        return ()
+
+    def digests(self) -> Iterable[str]:
+        """Cheap digests of the images' files, in the order of the keys, to tell images of the same size apart.
+
+        Each is "crc32:" or "ends:" and hexadecimal digits, or empty for an image that was not looked at; there are none
+        at all where that would not be cheap.
+        """
         return ()
 
     @abstractmethod
@@ -119,6 +133,19 @@ class FileProbe(IndexedProbe):
         """Bytes of each image's file, in the order of the keys; −1 for what is no file, or gone."""
         return map(self.size, range(len(self)))
 
+    def digests(self) -> Iterator[str]:
+        """Digest of the first and last 2 KiB of each file; of more than 65,536 files, of every n-th."""
+        step = max(-(-len(self) // LOOKED_AT), 1)
+        for index in range(len(self)):
+            try:
+                yield "" if index % step else self._digest(index)
+            except OSError:
+                yield ""
+
+    def _digest(self, index: int) -> str:
+        """Digest of the ends of the file at this place; empty if it is no regular file."""
+        return ""
+
     @abstractmethod
     def _data(self, index: int) -> bytes:
         """Content of the file at this place; damage may raise anything."""
@@ -130,6 +157,15 @@ class FileProbe(IndexedProbe):
             return Sample(key, decode(self._data(index)), label)
         except Exception as error:
             return Sample(key, None, label, without_addresses(str(error)) or type(error).__name__)
+
+
+def digest_of_ends(descriptor: int, start: int, size: int) -> str:
+    """Digest of the first and last `END` of ``size`` bytes of an open file, as `Probe.digests` has it."""
+    data = os.pread(descriptor, min(END, size), start)
+    if size > END:
+        last = min(END, size - END)
+        data += os.pread(descriptor, last, start + size - last)
+    return f"ends:{checksum(data)}"
 
 
 class Place(NamedTuple):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from lwta.images.base import FileProbe
+from lwta.images.base import FileProbe, digest_of_ends
 from lwta.images.decoding import read_file
 
 
@@ -26,6 +27,14 @@ class FolderProbe(FileProbe):
             return os.stat(os.path.join(self._root, self.keys[index])).st_size
         except OSError:
             return -1
+
+    def _digest(self, index: int) -> str:
+        descriptor = os.open(os.path.join(self._root, self.keys[index]), os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            status = os.fstat(descriptor)
+            return digest_of_ends(descriptor, 0, status.st_size) if stat.S_ISREG(status.st_mode) else ""
+        finally:
+            os.close(descriptor)
 
     def _data(self, index: int) -> bytes:
         return read_file(os.path.join(self._root, self.keys[index]))

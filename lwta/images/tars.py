@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from lwta.images.base import FileProbe
+from lwta.images.base import FileProbe, digest_of_ends
 from lwta.images.decoding import UnreadableImageError, check_size, is_image
 from lwta.images.tar_index import Member, read_index
 
@@ -69,6 +69,10 @@ class TarProbe(FileProbe):
         shard, _, _, rank, offset, size = self._members[index].tolist()
         return _label(LABELS[rank], self._bytes(shard, offset, size)) if rank >= 0 else None
 
+    def _digest(self, index: int) -> str:
+        shard, offset, size = self._members[index, :3].tolist()
+        return "" if size < 0 else digest_of_ends(self._descriptor(shard), offset, size)
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": None}
 
@@ -81,12 +85,15 @@ class TarProbe(FileProbe):
 
     def _bytes(self, shard: int, offset: int, size: int) -> bytes:
         """Read at a place, without the file position that processes share after a fork."""
-        if self._open is None or self._open[0] != shard:
-            self._open = shard, FileIO(self._archives[shard])
-        data = os.pread(self._open[1].fileno(), size, offset)
+        data = os.pread(self._descriptor(shard), size, offset)
         if len(data) < size:
             raise OSError(f"{self._archives[shard]} is shorter than it was")
         return data
+
+    def _descriptor(self, shard: int) -> int:
+        if self._open is None or self._open[0] != shard:
+            self._open = shard, FileIO(self._archives[shard])
+        return self._open[1].fileno()
 
 
 def _images(path: Path) -> list[tuple[Member, Member | None]]:

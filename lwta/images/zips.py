@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,10 @@ class ZipProbe(FileProbe):
     def size(self, index: int) -> int:
         """Bytes of the file at this place, by the archive's directory."""
         return self._archive().getinfo(self.keys[index]).file_size
+
+    def digests(self) -> Iterator[str]:
+        """Checksum of each image's file, by the archive's directory."""
+        return (f"crc32:{self._archive().getinfo(key).CRC:08x}" for key in self.keys)
 
     def _data(self, index: int) -> bytes:
         archive = self._archive()

@@ -13,26 +13,26 @@ CHECKSUM = "lwta_checksum"
 """Key under which files of this package carry the digest of the rest of their content."""
 
 
-def checksum(data: bytes) -> str:
-    """Return the BLAKE2b digest of the bytes, 32 hexadecimal digits."""
+def checksum(data: bytes | str) -> str:
+    """Return the BLAKE2b digest of bytes or a text, 32 hexadecimal digits."""
+    if isinstance(data, str):  # surrogates stand for bytes of file names that are not UTF-8
+        data = data.encode(errors="surrogatepass")
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
-def digest_of_text(text: str) -> str:
-    """Return the `checksum` of a text, which may hold surrogates for undecodable bytes of a file name."""
-    return checksum(text.encode(errors="surrogatepass"))
-
-
-def digest_of_tensors(tensors: Mapping[str, Tensor], *, start: str = "", gap: str = " ") -> str:
-    """Return a digest of tensors: of name, type, shape and every bit, in the order of the names.
+def digest_of_tensors(tensors: Mapping[str, Tensor | str], *, start: str = "", gap: str = " ") -> str:
+    """Return the digest of tensors by name, type, shape and every bit, in the order of the names.
 
     Args:
-        tensors: tensors by name, on any device.
+        tensors: tensors on any device; what is no tensor may be given as a text.
         start: text that the digest begins with.
         gap: text between name, type and shape.
     """
     digest = hashlib.blake2b(start.encode(), digest_size=16)
     for name, value in sorted(tensors.items()):
+        if isinstance(value, str):
+            digest.update(f"{name}{gap}{value}".encode())
+            continue
         digest.update(f"{name}{gap}{value.dtype}{gap}{tuple(value.shape)}".encode())
         digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

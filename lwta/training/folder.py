@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,12 +10,6 @@ from pathlib import Path
 
 from lwta.support.processes import Group
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
-_ABANDONED = f".*.{'[0-9a-f]' * 32}.tmp"  # as `lwta.support.files.write_atomically` names what it has not finished
 _held: set[int] = set()  # descriptors of locked folders
 
 
@@ -51,8 +46,6 @@ def own_folder(folder: Path | None, group: Group) -> Iterator[None]:
 
 def _lock(folder: Path) -> int | None:
     """Descriptor of the folder, which is locked as long as it is open; None where there are no locks."""
-    if fcntl is None:
-        return None
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -73,9 +66,3 @@ def _release() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_release)
-
-
-def remove_abandoned(folder: Path) -> None:
-    """Remove the unfinished files that killed trainings left in their folder; the caller must own it."""
-    for path in [*folder.glob(_ABANDONED), *(folder / "model").glob(_ABANDONED)]:
-        path.unlink(missing_ok=True)

@@ -19,11 +19,10 @@ from lwta.loss import ELBOLoss
 from lwta.models.checkpoint import mismatches
 from lwta.network import competitions
 from lwta.schedule import TemperatureSchedule
-from lwta.support.files import write_atomically
+from lwta.support.files import remove_abandoned, write_atomically
 from lwta.support.seeds import derive, seed_all
 from lwta.training.batches import Batches
 from lwta.training.evaluation import check_labels, evaluate
-from lwta.training.folder import remove_abandoned
 from lwta.training.log import Board, Row, bar_text, write_table
 from lwta.training.recipes import Recipe
 from lwta.training.state import load_state, network_settings, random_state, save_state, set_random_state

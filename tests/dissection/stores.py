@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,19 @@ def dissect_slowly(store: Path | None, log: Path, count: int, shard: int) -> Dis
     torch.set_num_threads(1)
     transform = SlowTransform(log, 0.003)
     return World(count=count).dissect(store, batch_size=2, shard_images=shard, transform=transform)
+
+
+def dissect_apart(store: Path, log: Path, layers: list[str], gate: Any, name: str | None = None) -> None:
+    """One of several commands that know nothing of each other; what it was warned of is written to the log."""
+    torch.set_num_threads(1)
+    world = World(ColourNetwork("sample"))
+    gate.wait()
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        transform = SlowTransform(log.with_suffix(".images"), 0.001)
+        result = world.dissect(store, layers, batch_size=2, shard_images=2, transform=transform, name=name)
+    torch.save({layer: result.similarities(layer) for layer in result.layers}, log.with_suffix(".pt"))
+    log.write_text("\n".join(str(warning.message) for warning in warned))
 
 
 def dissect_together(

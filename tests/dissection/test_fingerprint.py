@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tarfile
 from collections.abc import Callable
@@ -20,9 +21,12 @@ from lwta.dissection import Probe
 from lwta.dissection.store.fingerprint import (
     describe,
     fingerprint_architecture,
+    fingerprint_images,
     fingerprint_probe,
     fingerprint_weights,
 )
+from lwta.images import base
+from lwta.images.folders import FolderProbe
 
 SIZE = 4
 
@@ -151,6 +155,56 @@ def test_probes_of_files(tmp_path: Path) -> None:
     assert fingerprint_probe(probe) not in prints
     (root / "red" / "b.png").unlink()
     assert fingerprint_probe(probe) not in prints
+
+
+def test_contents_of_images(tmp_path: Path) -> None:
+    """Known by the ends of files in folders and tar archives, alike, and by the CRC in zip archives."""
+    root = tmp_path / "photos"
+    (root / "red").mkdir(parents=True)
+    for name in ("red/a.bmp", "red/b.bmp"):
+        Image.effect_noise((64, 64), 99).convert("RGB").save(root / name)
+    large = root / "red" / "b.bmp"
+    assert large.stat().st_size > 8192
+
+    def prints() -> dict[str, dict[str, str]]:
+        shutil.make_archive(str(tmp_path / "photos"), "zip", root)
+        with tarfile.open(tmp_path / "photos.tar", "w") as archive:
+            for name in ("red/a.bmp", "red/b.bmp"):
+                archive.add(root / name, name)
+        return {name: fingerprint_images(Probe.of(tmp_path / name)) for name in ("photos", "photos.tar", "photos.zip")}
+
+    before = prints()
+    assert before["photos"] == before["photos.tar"]
+    assert before["photos"].keys() == {"image content"}
+    assert before["photos.zip"].keys() == {"image CRC"}
+    shutil.copytree(root, tmp_path / "copy")
+    assert fingerprint_images(Probe.of(tmp_path / "copy")) == before["photos"]
+    for place, noticed in ((-1, {"photos", "photos.tar", "photos.zip"}), (60, {*before}), (5000, {"photos.zip"})):
+        data = bytearray(large.read_bytes())
+        data[place] ^= 1
+        large.write_bytes(data)
+        after = prints()
+        assert {name for name in after if after[name] != before[name]} == noticed
+        before = after
+    assert fingerprint_images(Probe.of(images(3))) == {}
+
+
+def test_contents_of_many_images_are_looked_at_in_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for i in range(7):
+        Image.new("RGB", (2, 2), (i, 0, 0)).save(tmp_path / f"{i}.bmp")
+    monkeypatch.setattr(base, "LOOKED_AT", 3)
+    probe = Probe.of(tmp_path)
+    assert [bool(digest) for digest in probe.digests()] == [True, False, False, True, False, False, True]
+
+
+def test_pipes_and_devices_have_no_contents(tmp_path: Path) -> None:
+    Image.new("RGB", (2, 2)).save(tmp_path / "a.bmp")
+    os.mkfifo(tmp_path / "b.bmp")
+    (tmp_path / "c.bmp").symlink_to("/dev/zero")
+    (tmp_path / "d.bmp").symlink_to("nowhere")
+    first, *others = FolderProbe(tmp_path, ["a.bmp", "b.bmp", "c.bmp", "d.bmp"]).digests()
+    assert first.startswith("ends:")
+    assert others == ["", "", ""]
 
 
 def test_networks() -> None:

@@ -18,7 +18,7 @@ from stores import COUNT, World, same
 from torch import nn
 
 from lwta.dissection import open_store
-from lwta.dissection.store import folder
+from lwta.dissection.store import manifest as manifests
 
 NETWORK = "ColourNetwork"
 
@@ -56,15 +56,14 @@ def test_what_is_stored_is_not_recorded_again(tmp_path: Path) -> None:
     assert same(part, world.dissect(layers="head"))
 
 
-def test_no_image_is_read_when_all_is_stored(tmp_path: Path) -> None:
+def test_no_image_is_read_when_all_is_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for key, image in images(9):
         (tmp_path / "probe" / key).parent.mkdir(exist_ok=True, parents=True)
         image.save(tmp_path / "probe" / key)
     world = World(count=9)
     world.probe = tmp_path / "probe"
     first = world.dissect(tmp_path / "store")
-    for path in (tmp_path / "probe").rglob("*.png"):
-        path.write_bytes(bytes(path.stat().st_size))
+    monkeypatch.setattr(Image, "open", lambda *_: pytest.fail("an image is read"))
     assert same(first, world.dissect(tmp_path / "store"))
 
 
@@ -249,7 +248,7 @@ def test_a_stale_store_is_refused(tmp_path: Path, part: str) -> None:
 
 def test_another_version_and_a_damaged_manifest_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world = World()
-    monkeypatch.setattr(folder, "SCHEMA", 99)
+    monkeypatch.setattr(manifests, "SCHEMA", 99)
     world.dissect(tmp_path)
     monkeypatch.undo()
     with pytest.raises(ValueError, match="has version 99 of the format, this library reads 2; remove the folder"):
@@ -284,20 +283,22 @@ def test_images_that_are_all_broken(tmp_path: Path) -> None:
             world.dissect(tmp_path / "store")
 
 
+class Unreadable(Image.Image):
+    """What a dataset gives for a file that was damaged after it was opened."""
+
+    def convert(self, *_: Any, **__: Any) -> Image.Image:
+        raise OSError("image file is truncated")
+
+
 def test_an_image_that_is_readable_at_one_time_only(tmp_path: Path) -> None:
     world = World()
-    world.probe, store = tmp_path / "probe", tmp_path / "store"
-    for key, image in images(COUNT):
-        (tmp_path / "probe" / key).parent.mkdir(exist_ok=True, parents=True)
-        image.save(tmp_path / "probe" / key)
-    world.dissect(store)
-    path = next((tmp_path / "probe").rglob("*.png"))
-    good = path.read_bytes()
-    path.write_bytes(b"no image".ljust(len(good)))
-    with pytest.raises(ValueError, match=r"some images of shards \[\d\] could be read when .*; remove the folder"):
-        world.dissect(store, name="second")
-    path.write_bytes(good)
-    assert same(world.dissect(store, name="second"), world.dissect())
+    world.dissect(tmp_path)
+    good = world.probe
+    world.probe = [(key, Unreadable() if i == 12 else image) for i, (key, image) in enumerate(good)]
+    with pytest.raises(ValueError, match=r"some images of shards \[1\] could be read when .*; remove the folder"):
+        world.dissect(tmp_path, name="second")
+    world.probe = good
+    assert same(world.dissect(tmp_path, name="second"), world.dissect())
 
 
 def test_an_image_that_was_replaced_by_another(tmp_path: Path) -> None:
@@ -312,6 +313,27 @@ def test_an_image_that_was_replaced_by_another(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"recorded with another probe \(stored: 9 images, .*; now: 9 images, "):
         world.dissect(store)
     assert same(world.dissect(store, name="second"), world.dissect())
+
+
+def test_images_replaced_by_others_of_the_same_size_are_noticed(tmp_path: Path) -> None:
+    world = World(ColourNetwork("argmax"), count=9)
+    world.probe, store = tmp_path / "probe", tmp_path / "store"
+    for key, image in images(9):
+        (world.probe / key).parent.mkdir(exist_ok=True, parents=True)
+        image.save(world.probe / key.replace("png", "bmp"))
+    renamed = {key: key.replace("png", "bmp") for key, _ in images(9)}
+    world.clip._inner._image_rows = {renamed[key]: row for key, row in world.clip._inner._image_rows.items()}
+    first = world.dissect(store)
+    path = next(world.probe.rglob("red/*.bmp"))
+    path.write_bytes(path.read_bytes()[:-9] + bytes(9))
+    with pytest.raises(ValueError, match=r"recorded with another image content \(stored: .*; now: .*\)"):
+        world.dissect(store)
+    other = world.dissect(store, name="second")
+    assert same(other, world.dissect())
+    assert sorted(one.name[:7] for one in store.iterdir()) == ["ColourN", "images-", "images-", "second"]
+    for name, expected in (("ColourNetwork", first), ("second", other)):
+        opened = open_store(store, name=name, clip=world.clip, concepts=world.clip.concepts)
+        assert same(opened, expected)
 
 
 class TestOpened:

@@ -32,3 +32,9 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path, error: BaseException) -
         write_atomically(path, fail)
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_name_of_the_longest_kind_is_written(tmp_path: Path) -> None:
+    path = tmp_path / ("ä" * 120 + ".json")  # 245 bytes of the 255 that a name may have
+    write_atomically(path, lambda temporary: temporary.write_text("whole"))
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [(path.name, "whole")]

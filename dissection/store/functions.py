@@ -1,0 +1,181 @@
+"""Python functions: which of them run, what they use and assign, and their syntax as a digest."""
+
+from __future__ import annotations
+
+import ast
+import dis
+import inspect
+import re
+import sys
+import sysconfig
+import textwrap
+from collections.abc import Iterator
+from functools import cached_property, partial
+from types import CodeType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+import torch
+
+from lwta.support.digests import checksum
+
+LIBRARIES = ("torch", "lwta")  # however they are installed; their versions are facts of the manifest
+INSTALLED = re.compile(r"[\\/](?:site|dist)-packages[\\/]")
+MUTATORS = frozenset({"append", "add", "clear", "extend", "insert", "pop", "popleft", "remove", "setdefault", "update"})
+
+
+def functions_of(value: Any) -> Iterator[FunctionType]:
+    """The Python functions that run where a value is called, or read as an attribute."""
+    if isinstance(value, FunctionType):
+        yield value
+    elif isinstance(value, MethodType | staticmethod | classmethod):
+        yield from functions_of(value.__func__)
+    elif isinstance(value, property):
+        yield from functions_of(value.fget)
+    elif isinstance(value, cached_property | partial):
+        yield from functions_of(value.func)
+    elif isinstance(value, type) and issubclass(value, torch.autograd.Function):
+        yield from functions_of(inspect.getattr_static(value, "forward"))
+
+
+def reached(function: FunctionType, owner: type | None, own: bool) -> Iterator[tuple[str, Any]]:
+    """What a function may use: cells, and by name methods, globals, and functions of its own modules.
+
+    Of a library's function only methods, which its class may have overridden, and the functions that it wraps.
+    """
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            value = cell.cell_contents
+        except ValueError:  # not bound yet
+            continue
+        if own or isinstance(value, FunctionType | MethodType):
+            yield name, value
+    names = sorted({name for code in _codes(function.__code__) for name in code.co_names})
+    modules = []
+    for name in names:
+        if owner is not None:
+            method = inspect.getattr_static(owner, name, None)
+            if method is not None and (own or any(functions_of(method))):
+                yield name, method
+        if own and name in function.__globals__:
+            value = function.__globals__[name]
+            modules += [value] if isinstance(value, ModuleType) and _is_own_module(value) else []
+            yield name, value
+    for module in modules:
+        yield from ((name, vars(module)[name]) for name in names if name in vars(module))
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    """The code of a function and of those within it."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _codes(constant)
+
+
+def names_assigned(code: CodeType) -> set[str]:
+    """Names of attributes, and of variables outside a function, to which it assigns; buffers that it registers."""
+    stores = ("STORE_ATTR", "STORE_GLOBAL", "STORE_DEREF", "DELETE_ATTR")
+    names: set[str] = set()
+    for part in _codes(code):
+        names |= {one.argval for one in dis.get_instructions(part) if one.opname in stores}
+        if "register_buffer" in part.co_names:
+            names |= {constant for constant in part.co_consts if isinstance(constant, str)}
+    return names
+
+
+def names_altered(function: FunctionType) -> set[str]:
+    """Names of attributes and variables whose items a function sets, or that it appends to, as far as its source tells:
+    caches and logs.
+    """
+    names: set[str] = set()
+    for node in ast.walk(_parsed(function) or ast.Module([], [])):
+        holder: Any = None
+        if isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load):
+            holder = node.value
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in MUTATORS:
+            holder = node.func.value
+        if isinstance(holder, ast.Attribute | ast.Name):
+            names.add(holder.attr if isinstance(holder, ast.Attribute) else holder.id)
+    return names
+
+
+def acts(code: CodeType) -> bool:
+    """Whether a hook returns something, or calls what changes a tensor in place."""
+    before = None
+    for instruction in dis.get_instructions(code):
+        if instruction.opname == "RETURN_CONST" and instruction.argval is not None:
+            return True
+        none = before is not None and before.opname == "LOAD_CONST" and before.argval is None
+        if instruction.opname == "RETURN_VALUE" and (not none or instruction.is_jump_target):
+            return True
+        before = instruction
+    return any(name.endswith("_") and not name.endswith("__") for name in code.co_names)
+
+
+def digest_of_source(function: FunctionType) -> str:
+    """Digest of a function's syntax, the same whatever its comments and docstring, and in every version of Python.
+
+    Where there is no source, of its bytecode; where it is no statement of its own, such as a lambda, of its text.
+    """
+    source, tree = _source(function), _parsed(function)
+    if source is None:
+        return checksum(_bytecode(function.__code__))
+    return checksum(source if tree is None else _syntax(tree))
+
+
+def _source(function: FunctionType) -> str | None:
+    try:
+        return textwrap.dedent(inspect.getsource(function.__code__))
+    except (OSError, TypeError):
+        return None
+
+
+def _parsed(function: FunctionType) -> ast.AST | None:
+    try:
+        return ast.parse(_source(function) or "")
+    except (SyntaxError, RecursionError):
+        return None
+
+
+def _syntax(node: Any) -> str:
+    """A syntax tree as text, without what is empty or a docstring."""
+    if isinstance(node, list):
+        return f"[{' '.join(map(_syntax, node))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = dict(ast.iter_fields(node))
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None:
+        fields["body"] = node.body[1:]
+    shown = {name: value for name, value in fields.items() if value not in (None, []) and name not in ("ctx", "kind")}
+    return f"{type(node).__name__}({' '.join(f'{name}={_syntax(value)}' for name, value in shown.items())})"
+
+
+def _bytecode(code: CodeType) -> str:
+    constants = [_bytecode(one) if isinstance(one, CodeType) else repr(one) for one in code.co_consts]
+    return f"{code.co_code.hex()} {code.co_names} {constants}"
+
+
+def is_method(function: FunctionType, owner: type | None) -> bool:
+    """Whether a function was written as a method of a class, in the module of that class or of one it inherits from."""
+    return owner is not None and any(base.__module__ == function.__module__ for base in owner.__mro__)
+
+
+def is_own(function: FunctionType) -> bool:
+    """Whether a function is the user's own code, not that of Python or of an installed library."""
+    return _is_own_place(str(function.__globals__.get("__name__", "")), function.__code__.co_filename)
+
+
+def is_own_class(kind: type) -> bool:
+    """Whether a class is the user's own code, not that of Python or of an installed library."""
+    return _is_own_place(kind.__module__, getattr(sys.modules.get(kind.__module__), "__file__", None) or "")
+
+
+def _is_own_module(module: ModuleType) -> bool:
+    return _is_own_place(module.__name__, getattr(module, "__file__", None) or "")
+
+
+def _is_own_place(module: str, file: str) -> bool:
+    """Whether code there is neither Python's nor an installed library's; interactively, ``file`` is empty."""
+    if module.partition(".")[0] in (*LIBRARIES, *sys.builtin_module_names) or INSTALLED.search(file):
+        return False
+    return not file.startswith(("<frozen", sysconfig.get_paths()["stdlib"]))
