@@ -31,6 +31,7 @@ from lwta.kernels.blocks import (
     tile,
 )
 from lwta.kernels.launching import fast_math, on_its_device
+from lwta.kernels.transforms import transformable
 
 LOG2E = math.log2(math.e)
 
@@ -156,6 +157,9 @@ def _(grad, x, competitors, mode, temperature, dim, seed, compiled=False) -> Ten
     return torch.empty_like(prepare(x, competitors, dim)[0])
 
 
+_differentiate = transformable(lwta_backward)
+
+
 def _setup_context(ctx, inputs, output) -> None:
     x, *ctx.options, seed, ctx.compiled = inputs
     ctx.save_for_backward(x, seed)
@@ -163,7 +167,8 @@ def _setup_context(ctx, inputs, output) -> None:
 
 def _backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
     x, seed = ctx.saved_tensors
-    return lwta_backward(grad, x, *ctx.options, seed, ctx.compiled), None, None, None, None, None, None
+    return _differentiate(grad, x, *ctx.options, seed, ctx.compiled), None, None, None, None, None, None
 
 
 lwta.register_autograd(_backward, setup_context=_setup_context)
+transformable_lwta = transformable(lwta, _backward, _setup_context)

@@ -62,7 +62,7 @@ def lwta(
         return x
     # an exported program runs where there may be no compiler
     compiled = torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting()
-    return kernels.lwta(x, competitors, mode, float(temperature), dim, _seed_for(x, mode, seed), compiled)
+    return kernels.transformable_lwta(x, competitors, mode, float(temperature), dim, _seed_for(x, mode, seed), compiled)
 
 
 def expected(x: Tensor, competitors: int, *, dim: int | None = None) -> Tensor:
@@ -124,7 +124,7 @@ def winners(
     """
     dim = check_blocks(x, competitors, dim)
     check_choice("mode", mode, ("sample", "argmax"))
-    values, indices = kernels.winners(x, competitors, mode, dim, _seed_for(x, mode, seed))
+    values, indices = kernels.transformable_winners(x, competitors, mode, dim, _seed_for(x, mode, seed))
     return Winners(values, indices, competitors)
 
 
@@ -166,7 +166,7 @@ def linear_winners(
     check_linear(x, x.shape[-1], weight, bias)
     check_width("weight.shape[0]", weight.shape[0], competitors)
     check_choice("mode", mode, ("sample", "argmax"))
-    values, indices = kernels.linear_winners(x, weight, bias, competitors, mode, _seed_for(x, mode, seed))
+    values, indices = kernels.transformable_linear_winners(x, weight, bias, competitors, mode, _seed_for(x, mode, seed))
     return Winners(values, indices, competitors)
 
 
@@ -195,7 +195,7 @@ def winners_linear(winners: Winners, weight: Tensor, bias: Tensor | None = None)
     """
     values, weight, bias = _as_linear_operands(winners.values, weight, bias)
     check_linear(values, values.shape[-1] * winners.competitors, weight, bias)
-    return kernels.winners_linear(values, winners.indices, weight, bias, winners.competitors)
+    return kernels.transformable_winners_linear(values, winners.indices, weight, bias, winners.competitors)
 
 
 def mlp(
@@ -245,7 +245,9 @@ def mlp(
     check_choice("mode", mode, ("sample", "argmax"))
     check_temperature(temperature)
     seed = _seed_for(x, mode, seed)
-    y, values, indices = kernels.mlp(x, weight1, bias1, weight2, bias2, competitors, mode, float(temperature), seed)
+    y, values, indices = kernels.transformable_mlp(
+        x, weight1, bias1, weight2, bias2, competitors, mode, float(temperature), seed
+    )
     return y, Winners(values, indices, competitors)
 
 
@@ -279,7 +281,7 @@ def kl_to_uniform(x: Tensor, competitors: int, *, dim: int | None = None) -> Ten
         >>> kl_to_uniform(torch.zeros(3, 8), 4)
         tensor(0.)
     """
-    return kernels.kl_to_uniform(x, competitors, check_blocks(x, competitors, dim))
+    return kernels.transformable_kl_to_uniform(x, competitors, check_blocks(x, competitors, dim))
 
 
 def draw_seed(device: torch.device) -> Tensor:
