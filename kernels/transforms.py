@@ -43,8 +43,13 @@ def transformable(
         def forward(*arguments: Any) -> Any:
             return operation(*arguments)
 
-    Transformable.setup_context = staticmethod(setup_context)
-    Transformable.backward = staticmethod(backward)
+        @staticmethod
+        def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+            setup_context(ctx, inputs, output)
+
+        @staticmethod
+        def backward(ctx: Any, *grads: Any) -> Any:
+            return backward(ctx, *grads)
 
     def call(*arguments: Any) -> Any:
         if torch._C._are_functorch_transforms_active():
