@@ -3,6 +3,7 @@
 operations/     one file per operation: kernels, launch, registration with torch under ``torch.ops.lwta``
 eager/          the definitions in PyTorch, which the kernels must equal, and what runs on a CPU
 triton_parts/   what several kernels share: layout of blocks, noise, products, launches
+transforms.py   the operations where transforms of `torch.func` may be active: the forms named ``transformable_…``
 
 Users call `lwta.functional`, which checks arguments, follows autocast, and documents the operations.
 """
@@ -10,12 +11,12 @@ Users call `lwta.functional`, which checks arguments, follows autocast, and docu
 from lwta.kernels.operations.concept_log_p import concept_log_p
 from lwta.kernels.operations.concept_logsumexp import concept_logsumexp
 from lwta.kernels.operations.concept_similarity import concept_similarity
-from lwta.kernels.operations.kl_to_uniform import kl_to_uniform
-from lwta.kernels.operations.linear_winners import linear_winners
-from lwta.kernels.operations.lwta import lwta
-from lwta.kernels.operations.mlp import mlp
-from lwta.kernels.operations.winners import index_dtype, winners
-from lwta.kernels.operations.winners_linear import winners_linear
+from lwta.kernels.operations.kl_to_uniform import kl_to_uniform, transformable_kl_to_uniform
+from lwta.kernels.operations.linear_winners import linear_winners, transformable_linear_winners
+from lwta.kernels.operations.lwta import lwta, transformable_lwta
+from lwta.kernels.operations.mlp import mlp, transformable_mlp
+from lwta.kernels.operations.winners import index_dtype, transformable_winners, winners
+from lwta.kernels.operations.winners_linear import transformable_winners_linear, winners_linear
 from lwta.kernels.operations.winners_sum import winners_sum
 
 __all__ = [
@@ -27,6 +28,12 @@ __all__ = [
     "linear_winners",
     "lwta",
     "mlp",
+    "transformable_kl_to_uniform",
+    "transformable_linear_winners",
+    "transformable_lwta",
+    "transformable_mlp",
+    "transformable_winners",
+    "transformable_winners_linear",
     "winners",
     "winners_linear",
     "winners_sum",

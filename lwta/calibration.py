@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from lwta.checks import check_eval_mode
 from lwta.layers import EvalMode
 from lwta.network import competitions
 from lwta.support.running import evaluating, inputs_of
@@ -18,7 +19,7 @@ from lwta.support.seeds import seeded
 def calibrate(
     model: nn.Module, loader: Iterable[Any], *, mode: EvalMode = "argmax", batches: int | None = None, seed: int = 0
 ) -> nn.Module:
-    """Make a network that was trained with sampled winners fit for another way to find them, in place.
+    """Prepare, in place, a network that was trained with sampled winners for another mode of evaluation.
 
     Sets the evaluation mode of all competitive layers, and measures the statistics of all batch norms anew with it: the
     largest response of a block is larger than the sampled one, layer upon layer, so the running statistics of training
@@ -29,7 +30,7 @@ def calibrate(
         model: network with competitive layers.
         loader: batches of training images as in evaluation, not augmented; tensors, or sequences that begin with one. A
             thousand images and batches of a hundred do.
-        mode: "argmax", or "sample" to go back.
+        mode: "argmax" or "expected", or "sample" to go back.
         batches: how many to use; None means all.
         seed: of sampled winners.
 
@@ -37,7 +38,8 @@ def calibrate(
         ``model`` itself.
 
     Raises:
-        ValueError: no layer competes, or the loader is empty.
+        ValueError: ``mode`` is none of the three, no layer competes, or the loader is empty.
+        TypeError: a batch is neither a tensor nor a sequence that begins with one.
 
     Example:
         >>> import torch
@@ -46,6 +48,7 @@ def calibrate(
         >>> calibrate(model, [torch.randn(100, 4)])[1]
         LWTA(competitors=2, eval_mode='argmax')
     """
+    check_eval_mode(mode)
     layers = [layer for _, layer in competitions(model)]
     if not layers:
         raise ValueError(f"model must have competitive layers, but {type(model).__name__} has none; see lwta.convert")

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+_TEMPERATURES = (2.0**-126, 2.0**126)  # of these 1/τ is finite, and not 0, in float32
+
+
+def check_dense(name: str, x: Tensor) -> None:
+    """Raise TypeError unless ``x`` is a plain tensor of one of the four types, with strides and storage of its own."""
+    if not isinstance(x, Tensor) or x.dtype not in _DTYPES:
+        seen = f"a tensor of {x.dtype}" if isinstance(x, Tensor) else type(x).__name__
+        raise TypeError(f"{name} must be a tensor of float32, float16, bfloat16 or float64, got {seen}")
+    if x.layout is not torch.strided or x.is_nested:
+        kind = "nested " if x.is_nested else ""
+        raise TypeError(f"{name} must be a dense tensor, got a {kind}tensor of layout {x.layout}; see Tensor.to_dense")
+    if hasattr(x, "device_mesh"):
+        raise TypeError(f"{name} must be a plain tensor, got a {type(x).__name__}; see its to_local and full_tensor")
 
 
 def check_blocks(x: Tensor, competitors: int, dim: int | None) -> int:
-    """The non-negative axis that competes, once ``x`` is seen to be made of blocks along it."""
-    if not isinstance(x, Tensor) or x.dtype not in _DTYPES:
-        seen = f"a tensor of {x.dtype}" if isinstance(x, Tensor) else type(x).__name__
-        raise TypeError(f"x must be a tensor of float32, float16, bfloat16 or float64, got {seen}")
+    """Return the non-negative number of the axis that competes, having checked that blocks fill it.
+
+    Raises:
+        TypeError: ``x`` is not a dense tensor of floating-point numbers, or ``competitors`` not an int.
+        ValueError: ``dim`` is not an axis of ``x``, or ``competitors`` is below 1 or does not divide that axis.
+    """
+    check_dense("x", x)
     check_competitors(competitors)
     if x.ndim == 0:
         raise ValueError("x must have at least one dimension, got a 0-dim tensor")
@@ -31,7 +45,7 @@ def check_blocks(x: Tensor, competitors: int, dim: int | None) -> int:
 
 
 def check_competitors(competitors: int) -> None:
-    """Raise unless ``competitors`` is an integer of at least 1."""
+    """Raise TypeError unless ``competitors`` is an int, and ValueError unless it is at least 1."""
     if not isinstance(competitors, int) or isinstance(competitors, bool):
         raise TypeError(f"competitors must be an int, got {type(competitors).__name__}")
     if competitors < 1:
@@ -39,22 +53,28 @@ def check_competitors(competitors: int) -> None:
 
 
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    """Raise unless ``value`` is one of ``choices``."""
+    """Raise ValueError unless ``value`` is one of ``choices``."""
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
 
 
 def check_width(name: str, width: int, competitors: int) -> None:
-    """Raise unless ``width`` units can be cut into blocks of ``competitors``."""
+    """Raise ValueError unless ``width`` units can be cut into blocks of ``competitors``; TypeError as for these."""
     check_competitors(competitors)
     if width % competitors:
         raise ValueError(f"competitors must divide {name}: got competitors={competitors}, {name}={width}")
 
 
 def check_linear(x: Tensor, features: int, weight: Tensor, bias: Tensor | None) -> None:
-    """Raise unless ``weight`` (out, features) and ``bias`` (out,) can be applied to rows of ``features`` like ``x``."""
-    if x.dtype not in _DTYPES:
-        raise TypeError(f"x must be a tensor of float32, float16, bfloat16 or float64, got a tensor of {x.dtype}")
+    """Raise unless ``weight`` (out, features) and ``bias`` (out,) can be applied to rows of ``features`` like ``x``.
+
+    Raises:
+        TypeError: ``weight`` or ``bias`` is not a dense tensor of floating-point numbers, or not of the type of ``x``.
+        ValueError: the shapes do not fit.
+    """
+    check_dense("weight", weight)
+    if bias is not None:
+        check_dense("bias", bias)
     if x.ndim == 0 or x.shape[-1] == 0:
         raise ValueError(f"x must have a last axis of at least one feature, got shape {tuple(x.shape)}")
     if weight.ndim != 2 or weight.shape[1] != features:
@@ -67,18 +87,22 @@ def check_linear(x: Tensor, features: int, weight: Tensor, bias: Tensor | None) 
 
 
 def check_temperature(temperature: float) -> None:
-    """Raise unless ``temperature`` is positive and finite."""
-    if not (math.isfinite(temperature) and temperature > 0):
-        raise ValueError(f"temperature must be positive and finite, got {temperature}")
+    """Raise ValueError unless ``temperature`` and its inverse are positive and finite in float32."""
+    # Comparisons alone, which `torch.compile` can trace where the temperature changes from call to call.
+    lowest, highest = _TEMPERATURES
+    if not lowest <= temperature <= highest:
+        raise ValueError(
+            f"temperature must be positive and finite, got {temperature}; it ranges from {lowest:.1e} to {highest:.1e}"
+        )
 
 
 def check_eval_mode(eval_mode: str) -> None:
-    """Raise unless ``eval_mode`` is a way to find winners in eval mode."""
+    """Raise ValueError unless ``eval_mode`` is "sample", "argmax" or "expected"."""
     check_choice("eval_mode", eval_mode, ("sample", "argmax", "expected"))
 
 
 def check_seed(seed: Tensor, device: torch.device) -> None:
-    """Raise unless ``seed`` is a 0-dim int64 tensor on ``device``."""
+    """Raise TypeError unless ``seed`` is a 0-dim int64 tensor, and ValueError unless it is on ``device``."""
     if not isinstance(seed, Tensor) or seed.dtype != torch.int64 or seed.ndim != 0:
         seen = f"{tuple(seed.shape)} {seed.dtype}" if isinstance(seed, Tensor) else repr(seed)
         raise TypeError(f"seed must be a 0-dim int64 tensor such as torch.tensor(7), got {seen}")

@@ -1,39 +1,66 @@
-"""Competition in the place of the activation functions of a network that exists."""
+"""Conversion of networks: competition in the place of their activation functions."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lwta.checks import check_competitors
-from lwta.layers import LWTA, EvalMode
+from lwta.layers import LWTA, CompetitionKeywords, CompetitionSettings
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class CallSites(nn.ModuleList):
     """One layer for each time that a module is called in a forward pass of the module that owns it.
 
     torchvision's residual blocks call one ``self.relu`` after every convolution. Layers that compete have settings,
-    winners and neurons of their own, so each call gets its own, in the order of the calls.
+    winners and neurons of their own, so each call gets its own, in the order of the calls. Every thread counts for
+    itself, and so does every forward pass within another one.
     """
 
     def __init__(self, layers: Sequence[nn.Module]) -> None:
         super().__init__(layers)
-        self._next = 0
+        self._turn = threading.local()
+
+    @classmethod
+    def install(cls, owner: nn.Module, attribute: str, layers: Sequence[nn.Module]) -> None:
+        """Make ``owner`` call one of ``layers`` after the other in the place of its module ``attribute``."""
+        if not isinstance(getattr(owner, attribute), cls):
+            owner.register_forward_pre_hook(_AtForward(attribute, "start"))
+            owner.register_forward_hook(_AtForward(attribute, "finish"), always_call=True)
+        setattr(owner, attribute, cls(layers))
 
     def start(self) -> None:
-        """The owner begins a forward pass: the next call is its first."""
-        self._next = 0
+        """Begin a forward pass of the owner: the next call is its first."""
+        self._turn.outer = (*getattr(self._turn, "outer", ()), getattr(self._turn, "next", 0))
+        self._turn.next = 0
+
+    def finish(self) -> None:
+        """End a forward pass of the owner, complete or not: one around it, if any, goes on where it was."""
+        *outer, self._turn.next = getattr(self._turn, "outer", ()) or (0,)
+        self._turn.outer = tuple(outer)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Output of the layer whose turn it is."""
-        layer = self[self._next]
-        self._next = (self._next + 1) % len(self)
-        return layer(x)
+        """Return the output of the layer whose turn it is."""
+        number = getattr(self._turn, "next", 0)
+        self._turn.next = (number + 1) % len(self)
+        return self[number](x)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state to copy or pickle, without the threads' turns."""
+        return {name: value for name, value in self.__dict__.items() if name != "_turn"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._turn = threading.local()
 
 
 def convert(
@@ -44,11 +71,7 @@ def convert(
     include: str | Sequence[str] | None = None,
     exclude: str | Sequence[str] | None = None,
     example_input: Tensor | None = None,
-    temperature: float = 1.67,
-    eval_mode: EvalMode = "sample",
-    dim: int | None = None,
-    track_kl: bool = False,
-    inplace: bool = False,
+    **settings: Unpack[CompetitionKeywords],
 ) -> nn.Module:
     """Replace activation modules by `LWTA`, in place; parameters and state-dict keys stay as they are.
 
@@ -64,18 +87,15 @@ def convert(
         exclude: glob patterns of module names to leave as they are.
         example_input: batch that ``model`` takes; None means one image of the size in the model's
             ``pretrained_cfg`` (timm), or 3×224×224, or one row for a model that starts with a linear layer.
-        temperature: as in `LWTA`, like the keywords that follow.
-        eval_mode: as in `LWTA`.
-        dim: as in `LWTA`.
-        track_kl: as in `LWTA`.
-        inplace: as in `LWTA`.
+        **settings: ``temperature``, ``eval_mode``, ``dim`` and ``track_kl``, as in `LWTA`.
 
     Returns:
         ``model`` itself.
 
     Raises:
-        ValueError: a width that U does not divide, named; nothing to replace; a pattern that matches nothing; a model
-            that does not run on the example.
+        TypeError: ``competitors`` is not an int, or a keyword is unknown.
+        ValueError: ``competitors``, ``temperature`` or ``eval_mode`` is out of range; a width that U does not divide,
+            named; nothing to replace; a pattern that matches nothing; a model that does not run on the example.
 
     Example:
         >>> model = convert(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), competitors=4)
@@ -83,35 +103,31 @@ def convert(
         LWTA(competitors=4)
     """
     check_competitors(competitors)
+    dim = CompetitionSettings(**settings).dim
     names = _select(model, replace, include, exclude)
     widths = _widths_by_call(model, names, example_input, dim)
     _check_widths(widths, competitors)
-
-    def layer() -> LWTA:
-        return LWTA(
-            competitors, temperature=temperature, eval_mode=eval_mode, dim=dim, track_kl=track_kl, inplace=inplace
-        )
-
     for name, calls in widths.items():
         owner_name, _, attribute = name.rpartition(".")
         owner = model.get_submodule(owner_name)
-        if len(calls) > 1:
-            sites = CallSites([layer() for _ in calls])
-            owner.register_forward_pre_hook(_StartCallSites(sites))
-            setattr(owner, attribute, sites)
+        layers = [LWTA(competitors, **settings) for _ in calls]
+        if len(layers) > 1:
+            CallSites.install(owner, attribute, layers)
         else:
-            setattr(owner, attribute, layer())
+            setattr(owner, attribute, layers[0])
     return model
 
 
-class _StartCallSites:
-    """Forward pre-hook of the owner; a class, so that the model can be copied and pickled."""
+class _AtForward:
+    """Hook at the start or finish of the forward pass of an owner of call sites; a class, so that it can be pickled."""
 
-    def __init__(self, sites: CallSites) -> None:
-        self.sites = sites
+    def __init__(self, attribute: str, event: str) -> None:
+        self.attribute, self.event = attribute, event
 
-    def __call__(self, module: nn.Module, inputs: Any) -> None:
-        self.sites.start()
+    def __call__(self, owner: nn.Module, *_: Any) -> None:
+        sites = getattr(owner, self.attribute)
+        if isinstance(sites, CallSites):
+            getattr(sites, self.event)()
 
 
 def _select(
@@ -120,7 +136,7 @@ def _select(
     include: str | Sequence[str] | None,
     exclude: str | Sequence[str] | None,
 ) -> list[str]:
-    """Names of the modules to replace; a module with several names is listed under each."""
+    """Return the names of the modules to replace; a module with several names is listed under each."""
     found = [
         name for name, module in model.named_modules(remove_duplicate=False) if name and isinstance(module, replace)
     ]
@@ -143,7 +159,7 @@ def _matching(argument: str, patterns: str | Sequence[str], names: list[str]) ->
 def _widths_by_call(
     model: nn.Module, names: list[str], example_input: Tensor | None, dim: int | None
 ) -> dict[str, list[int]]:
-    """For each name, the width of the competing axis at each of its calls in one forward pass.
+    """Return for each name the width of the competing axis at each of its calls in one forward pass.
 
     A module under several names is called through one object; stand-ins of its own for each name tell them apart.
     """
@@ -164,7 +180,7 @@ def _widths_by_call(
 
 
 class _Observer(nn.Module):
-    """Stands in for an activation and notes the width of what passes."""
+    """Stand-in for an activation that notes the width of what passes."""
 
     def __init__(self, widths: list[int], dim: int | None) -> None:
         super().__init__()
@@ -178,7 +194,7 @@ class _Observer(nn.Module):
 
 
 def _run_without_storage(model: nn.Module, example_input: Tensor | None) -> None:
-    """One forward pass that computes shapes only."""
+    """Run one forward pass that computes shapes only."""
     example = _example_input(model) if example_input is None else example_input
     with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.no_grad():
         try:
@@ -191,7 +207,7 @@ def _run_without_storage(model: nn.Module, example_input: Tensor | None) -> None
 
 
 def _example_input(model: nn.Module) -> Tensor:
-    """A batch of one that the model is likely to take, on the device and in the type of its parameters."""
+    """Return a batch of one that the model is likely to take, on the device and in the type of its parameters."""
     config = getattr(model, "pretrained_cfg", None) or {}
     parameter = next(model.parameters(), torch.empty(0))
     leaf = next((m for m in model.modules() if isinstance(m, (nn.Conv2d, nn.Linear))), None)

@@ -2,17 +2,27 @@
 
 Everything random is a pure function of a seed. Where none is given, one is drawn from the default generator of the
 input's device, so `torch.manual_seed`, activation checkpointing, CUDA graphs and `torch.compile` behave as usual.
+Forked workers, `torch.vmap`, `torch.compile` and distributed ranks have their own rules for that: docs/randomness.md.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
 from lwta import kernels
-from lwta.checks import check_blocks, check_choice, check_linear, check_seed, check_temperature, check_width
+from lwta.checks import (
+    check_blocks,
+    check_choice,
+    check_dense,
+    check_linear,
+    check_seed,
+    check_temperature,
+    check_width,
+)
 from lwta.winners import Winners
 
 Mode = Literal["sample", "argmax", "relaxed"]
@@ -36,20 +46,26 @@ def lwta(
     section 3). Saved for backward: ``x`` and the seed.
 
     Args:
-        x: responses, float32, float16, bfloat16 or float64, any shape and strides; arithmetic is float32 or wider.
+        x: responses, float32, float16, bfloat16 or float64, any shape and strides; arithmetic is float32 or wider. A
+            response of −inf masks its unit: it never wins, and passes no gradient.
         competitors: U ≥ 1, must divide ``x.shape[dim]``; blocks are U consecutive units. U = 1 is the identity.
         mode: "sample" draws winners; "argmax" lets the largest response win, without noise; "relaxed" returns s·h,
             which is not sparse.
-        temperature: τ > 0 of the softmax; it touches the gradient, and the output in mode "relaxed".
+        temperature: τ of the softmax, from 1.2e-38 to 8.5e37, so that float32 holds 1/τ; it touches the gradient, and
+            the output in mode "relaxed".
         dim: axis that competes; None means 1 for a 4-D input (N, C, H, W), else −1.
         seed: 0-dim int64 on the device of ``x``; None draws one.
 
     Returns:
         Shape and dtype of ``x``. A block with a NaN response is NaN throughout; +inf wins; ties go to the lower index.
+        Where all responses of a block are −inf, so is the output of the first, unless the mode is "relaxed", where the
+        block is NaN, as a softmax of it is; so is its gradient in every mode.
 
     Raises:
-        TypeError: ``x`` is not a floating-point tensor, or ``seed`` not a 0-dim int64 tensor.
-        ValueError: ``competitors``, ``mode``, ``temperature`` or ``dim`` is out of range.
+        TypeError: ``x`` is not a dense tensor of floating-point numbers, ``competitors`` not an int, or ``seed`` not a
+            0-dim int64 tensor.
+        ValueError: ``competitors``, ``mode``, ``temperature`` or ``dim`` is out of range, or ``seed`` is on another
+            device.
 
     Example:
         >>> lwta(torch.tensor([[1.0, 3.0, -2.0, -1.0]]), 2, mode="argmax")
@@ -62,25 +78,28 @@ def lwta(
         return x
     # an exported program runs where there may be no compiler
     compiled = torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting()
-    return kernels.lwta(x, competitors, mode, float(temperature), dim, _seed_for(x, mode, seed), compiled)
+    return kernels.transformable_lwta(x, competitors, mode, float(temperature), dim, _seed_for(x, mode, seed), compiled)
 
 
 def expected(x: Tensor, competitors: int, *, dim: int | None = None) -> Tensor:
     """Mean of `lwta` over all draws: every unit gives its response times its chance to win, softmax(h)·h.
 
-    Not sparse. As deterministic evaluation of a network trained with sampled winners it can serve better than argmax,
-    which turns every response that is a little ahead into a certain winner (benchmarks: README). Plain PyTorch.
+    The output is not sparse. As deterministic evaluation of a network trained with sampled winners it can serve better
+    than argmax, which turns every response that is a little ahead into a certain winner (benchmarks: README). Plain
+    PyTorch.
 
     Args:
-        x: as in `lwta`.
-        competitors: as in `lwta`.
-        dim: as in `lwta`.
+        x: responses, as in `lwta`.
+        competitors: U ≥ 1, must divide ``x.shape[dim]``.
+        dim: axis that competes; None means 1 for a 4-D input, else −1.
 
     Returns:
-        Shape and dtype of ``x``; the softmax is float32 or wider.
+        Shape and dtype of ``x``; the softmax is float32 or wider. A response of −inf gives 0; a block of nothing else,
+        or with NaN, gives NaN.
 
     Raises:
-        TypeError, ValueError: as `lwta`.
+        TypeError: ``x`` is not a dense tensor of floating-point numbers, or ``competitors`` not an int.
+        ValueError: ``competitors`` or ``dim`` is out of range.
 
     Example:
         >>> expected(torch.tensor([[0.0, 0.0, 3.0, 3.0]]), 2)
@@ -89,7 +108,8 @@ def expected(x: Tensor, competitors: int, *, dim: int | None = None) -> Tensor:
     dim = check_blocks(x, competitors, dim)
     blocks = x.unflatten(dim, (-1, competitors))
     wide = torch.promote_types(x.dtype, torch.float32)
-    return (blocks.softmax(dim + 1, dtype=wide) * blocks).to(x.dtype).flatten(dim, dim + 1)
+    responses = blocks.masked_fill(blocks == -math.inf, 0.0)  # −inf has no chance to win: 0·(−inf) is 0 here
+    return (blocks.softmax(dim + 1, dtype=wide) * responses).to(x.dtype).flatten(dim, dim + 1)
 
 
 def winners(
@@ -113,10 +133,12 @@ def winners(
 
     Returns:
         `Winners` with values and indices of shape (…, B): the axes of ``x`` with the blocks moved last. The index of
-        a block with NaN is 0 and its value NaN.
+        a block with NaN is 0 and its value NaN; those of a block of −inf alone are 0 and −inf.
 
     Raises:
-        TypeError, ValueError: as in `lwta`.
+        TypeError: ``x`` is not a dense tensor of floating-point numbers, ``competitors`` not an int, or ``seed`` not a
+            0-dim int64 tensor.
+        ValueError: ``competitors``, ``mode`` or ``dim`` is out of range, or ``seed`` is on another device.
 
     Example:
         >>> winners(torch.tensor([[1.0, 3.0, -2.0, -1.0]]), 2, mode="argmax").values
@@ -124,7 +146,7 @@ def winners(
     """
     dim = check_blocks(x, competitors, dim)
     check_choice("mode", mode, ("sample", "argmax"))
-    values, indices = kernels.winners(x, competitors, mode, dim, _seed_for(x, mode, seed))
+    values, indices = kernels.transformable_winners(x, competitors, mode, dim, _seed_for(x, mode, seed))
     return Winners(values, indices, competitors)
 
 
@@ -137,7 +159,7 @@ def linear_winners(
     mode: WinnerMode = "sample",
     seed: Tensor | None = None,
 ) -> Winners:
-    """`winners` of ``linear(x, weight, bias)``, in one kernel on a GPU: the responses never reach memory.
+    """A linear layer and the `winners` of its output, in one kernel on a GPU: the responses never reach memory.
 
     Differentiable; the gradient of a value goes to the winner that it belongs to. Under autocast the operands are cast
     to its type, as those of a linear layer are. The kernel serves float16 and bfloat16; float32 takes the library's
@@ -156,7 +178,9 @@ def linear_winners(
         `Winners` with values and indices of shape (…, B).
 
     Raises:
-        TypeError, ValueError: as in `lwta`, and for operands whose shapes or types do not fit.
+        TypeError: an operand is not a dense tensor of floating-point numbers, the types of the operands differ,
+            ``competitors`` is not an int, or ``seed`` not a 0-dim int64 tensor.
+        ValueError: shapes do not fit, ``competitors`` or ``mode`` is out of range, or ``seed`` is on another device.
 
     Example:
         >>> linear_winners(torch.randn(5, 16), torch.randn(24, 16), None, 12).values.shape
@@ -166,12 +190,12 @@ def linear_winners(
     check_linear(x, x.shape[-1], weight, bias)
     check_width("weight.shape[0]", weight.shape[0], competitors)
     check_choice("mode", mode, ("sample", "argmax"))
-    values, indices = kernels.linear_winners(x, weight, bias, competitors, mode, _seed_for(x, mode, seed))
+    values, indices = kernels.transformable_linear_winners(x, weight, bias, competitors, mode, _seed_for(x, mode, seed))
     return Winners(values, indices, competitors)
 
 
 def winners_linear(winners: Winners, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``linear(winners.to_dense(), weight, bias)`` without the dense input.
+    """A linear layer fed by winners: ``linear(winners.to_dense(), weight, bias)`` without the dense input.
 
     Differentiable in the values, weight and bias, with the same bits each time. Which algorithm runs depends on the
     device, the number of rows and U: see `lwta.kernels.winners_linear`. Under autocast the operands are cast to its
@@ -186,7 +210,8 @@ def winners_linear(winners: Winners, weight: Tensor, bias: Tensor | None = None)
         (…, out_features).
 
     Raises:
-        TypeError, ValueError: operands whose shapes or types do not fit.
+        TypeError: an operand is not a dense tensor of floating-point numbers, or the types of the operands differ.
+        ValueError: shapes do not fit.
 
     Example:
         >>> w = winners(torch.tensor([[1.0, 3.0, -2.0, -1.0]]), 2, mode="argmax")
@@ -195,7 +220,7 @@ def winners_linear(winners: Winners, weight: Tensor, bias: Tensor | None = None)
     """
     values, weight, bias = _as_linear_operands(winners.values, weight, bias)
     check_linear(values, values.shape[-1] * winners.competitors, weight, bias)
-    return kernels.winners_linear(values, winners.indices, weight, bias, winners.competitors)
+    return kernels.transformable_winners_linear(values, winners.indices, weight, bias, winners.competitors)
 
 
 def mlp(
@@ -210,7 +235,7 @@ def mlp(
     temperature: float = 1.67,
     seed: Tensor | None = None,
 ) -> tuple[Tensor, Winners]:
-    """``linear(lwta(linear(x, weight1, bias1)), weight2, bias2)`` with only winners between the layers.
+    """A perceptron with competition, ``linear(lwta(linear(x, weight1, bias1)), weight2, bias2)``, keeping only winners.
 
     The gradient is that of `lwta`: every competitor learns. Kept for backward: ``x``, the winners and the seed; the
     responses are computed again.
@@ -230,7 +255,10 @@ def mlp(
         Output of shape (…, out_features), and the winners, which carry no gradient of their own.
 
     Raises:
-        TypeError, ValueError: as in `lwta`, and for operands whose shapes or types do not fit.
+        TypeError: an operand is not a dense tensor of floating-point numbers, the types of the operands differ,
+            ``competitors`` is not an int, or ``seed`` not a 0-dim int64 tensor.
+        ValueError: shapes do not fit, ``competitors``, ``mode`` or ``temperature`` is out of range, or ``seed`` is on
+            another device.
 
     Example:
         >>> y, between = mlp(torch.randn(5, 8), torch.randn(24, 8), None, torch.randn(3, 24), None, 12)
@@ -245,12 +273,15 @@ def mlp(
     check_choice("mode", mode, ("sample", "argmax"))
     check_temperature(temperature)
     seed = _seed_for(x, mode, seed)
-    y, values, indices = kernels.mlp(x, weight1, bias1, weight2, bias2, competitors, mode, float(temperature), seed)
+    y, values, indices = kernels.transformable_mlp(
+        x, weight1, bias1, weight2, bias2, competitors, mode, float(temperature), seed
+    )
     return y, Winners(values, indices, competitors)
 
 
 def _as_linear_operands(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
     """The operands in the type of autocast, where it is on, as `torch.nn.functional.linear` has them."""
+    check_dense("x", x)
     kind = x.device.type
     if not torch.is_autocast_enabled(kind):
         return x, weight, bias
@@ -273,17 +304,18 @@ def kl_to_uniform(x: Tensor, competitors: int, *, dim: int | None = None) -> Ten
         0-dim, float32 (float64 for float64 input); 0 for an empty input.
 
     Raises:
-        TypeError, ValueError: as in `lwta`.
+        TypeError: ``x`` is not a dense tensor of floating-point numbers, or ``competitors`` not an int.
+        ValueError: ``competitors`` or ``dim`` is out of range.
 
     Example:
         >>> kl_to_uniform(torch.zeros(3, 8), 4)
         tensor(0.)
     """
-    return kernels.kl_to_uniform(x, competitors, check_blocks(x, competitors, dim))
+    return kernels.transformable_kl_to_uniform(x, competitors, check_blocks(x, competitors, dim))
 
 
 def draw_seed(device: torch.device) -> Tensor:
-    """A seed from the device's default generator: 0-dim int64 on that device."""
+    """Draw a seed, a 0-dim int64 tensor on ``device``, from the default generator of that device."""
     return torch.randint(0, 2**63 - 1, (), dtype=torch.int64, device=device)
 
 
@@ -295,3 +327,8 @@ def _seed_for(x: Tensor, mode: str, seed: Tensor | None) -> Tensor | None:
         return draw_seed(x.device)
     check_seed(seed, x.device)
     return seed
+
+
+# `torch.fx.symbolic_trace` records calls of these as nodes of its graph; a node of `draw_seed` draws at every run.
+for _name in ("lwta", "expected", "winners", "linear_winners", "winners_linear", "mlp", "kl_to_uniform", "draw_seed"):
+    fx.wrap(_name)

@@ -4,27 +4,62 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import torch
 from torch import Tensor, nn
+from torch.fx import Proxy
 from torch.utils.hooks import RemovableHandle
 
 from lwta import functional
 from lwta.checks import check_competitors, check_eval_mode, check_temperature, check_width
 from lwta.winners import Winners, dense_as
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 EvalMode = Literal["sample", "argmax", "expected"]
 
 
+class CompetitionKeywords(TypedDict, total=False):
+    """Keywords that every layer with competition takes, and `lwta.convert`; see `LWTA` for their meaning."""
+
+    temperature: float
+    eval_mode: EvalMode
+    dim: int | None
+    track_kl: bool
+
+
+@dataclass(frozen=True)
+class CompetitionSettings:
+    """Settings of a competition, with their defaults; see `LWTA` for their meaning.
+
+    Raises:
+        ValueError: ``temperature`` or ``eval_mode`` is out of range.
+    """
+
+    temperature: float = 1.67
+    eval_mode: EvalMode = "sample"
+    dim: int | None = None
+    track_kl: bool = False
+
+    def __post_init__(self) -> None:
+        check_eval_mode(self.eval_mode)
+        check_temperature(self.temperature)
+
+
 class Competition(nn.Module):
-    """What every competitive layer shares: its settings, who won, and the divergence from a fair competition.
+    """Base class of the competitive layers: settings, winners hooks, and the divergence from a fair competition.
+
+    `torch.fx.symbolic_trace` records a layer as one node that calls it, so that a traced network draws winners anew at
+    every run, follows the layer's settings, and calls its winners hooks.
 
     Attributes:
         competitors: U, the number of units in a block.
         temperature: τ of the straight-through gradient; `lwta.set_temperature` sets it for a whole network.
-        eval_mode: "sample" or "argmax", how winners are found in eval mode; in training they are always sampled. Or
-            "expected", which lets nobody win: every unit gives its expected output, `lwta.functional.expected`.
+        eval_mode: how winners are found in eval mode, "sample" or "argmax"; in training they are always sampled. With
+            "expected" nobody wins: every unit passes its expected output on, `lwta.functional.expected`.
         dim: axis that competes; None means 1 for 4-D, else −1.
         track_kl: whether each forward computes `kl`.
         kl: with ``track_kl``, the KL to uniform of the last forward, a 0-dim tensor with gradient; else None.
@@ -39,40 +74,41 @@ class Competition(nn.Module):
 
     _DEFAULT_DIM: int | None = None
 
-    def _set_competition(
-        self, competitors: int, temperature: float, eval_mode: EvalMode, dim: int | None, track_kl: bool
-    ) -> None:
+    def _set_competition(self, competitors: int, settings: CompetitionSettings) -> None:
         check_competitors(competitors)
-        check_eval_mode(eval_mode)
-        check_temperature(temperature)
         self.competitors = competitors
-        self.temperature = temperature
-        self.eval_mode = eval_mode
-        self.dim = self._DEFAULT_DIM if dim is None else dim
-        self.track_kl = track_kl
+        self.temperature = settings.temperature
+        self.eval_mode = settings.eval_mode
+        self.dim = self._DEFAULT_DIM if settings.dim is None else settings.dim
+        self.track_kl = settings.track_kl
         self.kl = None
         self._winners_hooks: OrderedDict[int, Callable[[Competition, Winners], None]] = OrderedDict()
 
     @property
-    def all_answer(self) -> bool:
-        """Whether this forward gives every unit its expected output."""
+    def uses_expected_output(self) -> bool:
+        """Whether the layer, in its present mode, outputs the expectation over winners in place of one draw."""
         return not self.training and self.eval_mode == "expected"
 
     def draw(self, device: torch.device) -> tuple[functional.WinnerMode, Tensor | None]:
-        """How this forward finds its winners: the mode, and a seed where they are sampled.
+        """Return the mode in which a forward pass finds its winners, and a new seed if they are sampled, else None.
 
-        Where all answer, the winners that are told to observers are the most likely ones.
+        With eval_mode="expected" nothing is drawn; hooks get the argmax winners.
         """
         mode: functional.WinnerMode = "sample" if self.training or self.eval_mode == "sample" else "argmax"
         return mode, functional.draw_seed(device) if mode == "sample" else None
 
     def announce(self, winners: Winners) -> None:
-        """Tell the winners of this forward to all who asked: see `register_winners_hook`."""
+        """Call the winners hooks with the winners of a forward pass: see `register_winners_hook`."""
         for hook in self._winners_hooks.values():
             hook(self, winners)
 
     def compete(self, h: Tensor) -> Tensor:
-        """Output of the competition among the responses ``h``, of the same shape."""
+        """Return the output of the competition among the responses ``h``, of the same shape.
+
+        Raises:
+            TypeError: ``h`` is not a dense tensor of floating-point numbers.
+            ValueError: U does not divide the competing axis of ``h``.
+        """
         mode, seed = self.draw(h.device)
         if self.track_kl:
             self.kl = functional.kl_to_uniform(h, self.competitors, dim=self.dim)
@@ -80,26 +116,32 @@ class Competition(nn.Module):
             winners = functional.winners(h, self.competitors, mode=mode, dim=self.dim, seed=seed)
             self.announce(winners)
             relaxed = h.requires_grad and torch.is_grad_enabled()  # backward needs the relaxation
-            if h.is_cpu and not relaxed and not self.all_answer:
+            if h.is_cpu and not relaxed and not self.uses_expected_output:
                 return dense_as(h, winners, self.dim)
-        if self.all_answer:
+        if self.uses_expected_output:
             return functional.expected(h, self.competitors, dim=self.dim)
         return functional.lwta(h, self.competitors, mode=mode, temperature=self.temperature, dim=self.dim, seed=seed)
 
     def _compete_fused(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """Dense output for rows of ``x``, where the responses themselves are of no further use: `_responses_unused`."""
+        """Return the dense output for rows of ``x`` by the fused kernel; see `_responses_unused`."""
         mode, seed = self.draw(x.device)
         winners = functional.linear_winners(x, weight, bias, self.competitors, mode=mode, seed=seed)
         self.announce(winners)
         return winners.to_dense()
 
     def _responses_unused(self, x: Tensor) -> bool:
-        """Neither backward nor the KL will want the responses, and the fused kernel serves this type and device."""
+        """Whether neither backward nor the KL needs the responses, and the fused kernel serves this type and device."""
         half = x.dtype in (torch.float16, torch.bfloat16) or torch.is_autocast_enabled(x.device.type)
-        return x.is_cuda and half and not torch.is_grad_enabled() and not self.track_kl and not self.all_answer
+        return (
+            x.is_cuda and half and not torch.is_grad_enabled() and not self.track_kl and not self.uses_expected_output
+        )
+
+    def _as_node(self, x: Proxy) -> Any:
+        """Record a call of this layer in the graph that is being traced."""
+        return x.tracer.create_proxy("call_module", x.tracer.path_of_module(self), (x,), {})  # type: ignore[attr-defined]
 
     def register_winners_hook(self, hook: Callable[[Competition, Winners], None]) -> RemovableHandle:
-        """Have ``hook(layer, winners)`` called at each forward with the winners of that forward.
+        """Register ``hook(layer, winners)``, which each forward pass of the layer calls with its winners.
 
         The winners come from the competition itself: they are right where a winner's response is negative or 0, which
         no reading of the output can be. The blocks are the last axis: (N, H, W, B) for a 4-D (N, C, H, W) layer.
@@ -112,25 +154,25 @@ class Competition(nn.Module):
         return handle
 
     def describe(self) -> str:
-        """The settings that differ from the defaults, for the layer's repr."""
-        defaults = {"temperature": 1.67, "eval_mode": "sample", "dim": self._DEFAULT_DIM, "track_kl": False}
+        """Return the settings that differ from the defaults, for the layer's repr."""
+        defaults = asdict(CompetitionSettings(dim=self._DEFAULT_DIM))
         changed = [f"{name}={value!r}" for name in defaults if (value := getattr(self, name)) != defaults[name]]
         return ", ".join([f"competitors={self.competitors}", *changed])
 
     def __getstate__(self) -> dict[str, Any]:
-        """State to copy or pickle: what belongs to one forward or one observer stays behind."""
+        """Return the state to copy or pickle, without hooks and without the KL of the last forward pass."""
         return {**self.__dict__, "kl": None, "_winners_hooks": OrderedDict()}
 
 
 class LWTA(Competition):
-    """Stochastic Local Winner-Takes-All, in the place of an activation function; it has no parameters.
+    """Stochastic Local Winner-Takes-All, an activation function without parameters.
 
     Blocks of ``competitors`` consecutive units (feature maps, for 4-D input, independently at every position) compete;
     one winner per block, drawn from the softmax of the responses, passes its response on, and the others output 0.
 
     Args:
         competitors: U ≥ 1; 1 is the identity.
-        temperature: τ of the straight-through gradient.
+        temperature: τ of the straight-through gradient, from 1.2e-38 to 8.5e37.
         eval_mode: "sample" (a network trained with sampled winners can lose much under argmax), "argmax", or
             "expected", which is deterministic too, but not sparse.
         dim: axis that competes; None means 1 for 4-D input (N, C, H, W), else −1. Networks with channels last in 4-D,
@@ -141,6 +183,10 @@ class LWTA(Competition):
 
     Shape:
         Input and output the same, any shape; U divides the competing axis.
+
+    Raises:
+        TypeError: ``competitors`` is not an int.
+        ValueError: ``competitors``, ``temperature`` or ``eval_mode`` is out of range.
 
     Example:
         >>> layer = LWTA(competitors=4)
@@ -160,24 +206,36 @@ class LWTA(Competition):
         inplace: bool = False,
     ) -> None:
         super().__init__()
-        self._set_competition(competitors, temperature, eval_mode, dim, track_kl)
+        self._set_competition(competitors, CompetitionSettings(temperature, eval_mode, dim, track_kl))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Output of the competition among ``x``, of the same shape."""
-        return self.compete(x)
+        """Return the output of the competition among ``x``, of the same shape; it raises as `compete` does."""
+        return self._as_node(x) if isinstance(x, Proxy) else self.compete(x)
 
     def extra_repr(self) -> str:
-        """Settings of the competition."""
+        """Return the settings of the competition."""
         return self.describe()
 
 
 class LWTALinear(nn.Linear, Competition):
     """`nn.Linear` whose output units compete: y = competition(x·Wᵀ + b).
 
-    Parameters and state-dict keys are those of `nn.Linear`. Keywords as in `LWTA`; ``dim=None`` is the last axis.
+    Parameters and state-dict keys are those of `nn.Linear`.
+
+    Args:
+        in_features: width of the input.
+        out_features: width of the output. U must divide it.
+        competitors: U.
+        bias: whether the layer has one.
+        device: where the parameters lie, as in `nn.Linear`.
+        dtype: type of the parameters, as in `nn.Linear`.
+        **settings: ``temperature``, ``eval_mode``, ``dim`` and ``track_kl``, as in `LWTA`, but ``dim=None`` is the last
+            axis.
 
     Raises:
-        ValueError: ``competitors`` does not divide ``out_features``.
+        TypeError: ``competitors`` is not an int, or a keyword is unknown.
+        ValueError: ``competitors`` does not divide ``out_features``, or ``temperature`` or ``eval_mode`` is out of
+            range.
 
     Example:
         >>> LWTALinear(16, 8, competitors=2)(torch.randn(3, 16)).shape
@@ -193,36 +251,53 @@ class LWTALinear(nn.Linear, Competition):
         competitors: int = 2,
         bias: bool = True,
         *,
-        temperature: float = 1.67,
-        eval_mode: EvalMode = "sample",
-        dim: int | None = None,
-        track_kl: bool = False,
-        inplace: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        **settings: Unpack[CompetitionKeywords],
     ) -> None:
         check_width("out_features", out_features, competitors)
         super().__init__(in_features, out_features, bias, device, dtype)
-        self._set_competition(competitors, temperature, eval_mode, dim, track_kl)
+        self._set_competition(competitors, CompetitionSettings(**settings))
 
     def forward(self, input: Tensor) -> Tensor:
-        """(…, in_features) to (…, out_features), of which 1/U are not 0."""
+        """Map (…, in_features) to (…, out_features), of which 1/U are not 0; it raises as `compete` does."""
+        if isinstance(input, Proxy):
+            return self._as_node(input)
         if self._responses_unused(input) and self.dim in (-1, input.ndim - 1):
             return self._compete_fused(input, self.weight, self.bias)
         return self.compete(super().forward(input))
 
     def extra_repr(self) -> str:
-        """Settings of the plain layer, then of the competition."""
+        """Return the settings of the plain layer, then those of the competition."""
         return f"{super().extra_repr()}, {self.describe()}"
 
 
 class LWTAConv2d(nn.Conv2d, Competition):
     """`nn.Conv2d` whose feature maps compete at every position of the output.
 
-    Parameters and state-dict keys are those of `nn.Conv2d`. Keywords as in `LWTA`; ``dim=None`` is the channel axis.
+    Parameters and state-dict keys are those of `nn.Conv2d`, and so are the arguments but for ``competitors`` and the
+    settings.
+
+    Args:
+        in_channels: feature maps of the input.
+        out_channels: feature maps of the output. U must divide it.
+        kernel_size: as in `nn.Conv2d`.
+        stride: as in `nn.Conv2d`.
+        padding: as in `nn.Conv2d`.
+        dilation: as in `nn.Conv2d`.
+        groups: as in `nn.Conv2d`.
+        bias: as in `nn.Conv2d`.
+        padding_mode: as in `nn.Conv2d`.
+        competitors: U.
+        device: as in `nn.Conv2d`.
+        dtype: as in `nn.Conv2d`.
+        **settings: ``temperature``, ``eval_mode``, ``dim`` and ``track_kl``, as in `LWTA`; ``dim=None`` is the channel
+            axis.
 
     Raises:
-        ValueError: ``competitors`` does not divide ``out_channels``.
+        TypeError: ``competitors`` is not an int, or a keyword is unknown.
+        ValueError: ``competitors`` does not divide ``out_channels``, or ``temperature`` or ``eval_mode`` is out of
+            range.
 
     Example:
         >>> LWTAConv2d(3, 8, 3, padding=1, competitors=4)(torch.randn(1, 3, 5, 5)).shape
@@ -244,22 +319,20 @@ class LWTAConv2d(nn.Conv2d, Competition):
         padding_mode: Literal["zeros", "reflect", "replicate", "circular"] = "zeros",
         competitors: int = 2,
         *,
-        temperature: float = 1.67,
-        eval_mode: EvalMode = "sample",
-        dim: int | None = None,
-        track_kl: bool = False,
-        inplace: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        **settings: Unpack[CompetitionKeywords],
     ) -> None:
         check_width("out_channels", out_channels, competitors)
         super().__init__(
             in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, device, dtype
         )
-        self._set_competition(competitors, temperature, eval_mode, dim, track_kl)
+        self._set_competition(competitors, CompetitionSettings(**settings))
 
     def forward(self, input: Tensor) -> Tensor:
-        """(N, in_channels, H, W) to (N, out_channels, H′, W′), of which 1/U are not 0."""
+        """Map (N, in_channels, H, W) to (N, out_channels, H′, W′), of which 1/U are not 0; raise as `compete`."""
+        if isinstance(input, Proxy):
+            return self._as_node(input)
         if self._responses_unused(input) and self._is_linear_over(input):
             y = self._compete_fused(input.movedim(-3, -1), self.weight.flatten(1), self.bias)
             return y.movedim(-1, -3)
@@ -272,16 +345,16 @@ class LWTAConv2d(nn.Conv2d, Competition):
         return pointwise and rows and self.groups == 1 and self.dim in (-3, input.ndim - 3)
 
     def extra_repr(self) -> str:
-        """Settings of the plain layer, then of the competition."""
+        """Return the settings of the plain layer, then those of the competition."""
         return f"{super().extra_repr()}, {self.describe()}"
 
 
 class LWTAMlp(nn.Module):
-    """The two-layer perceptron of transformer blocks with competition between: fc1 → LWTA → drop → fc2 → drop.
+    """Two-layer perceptron of transformer blocks with competition between: fc1 → LWTA → drop → fc2 → drop.
 
     State-dict keys are those of timm's ``Mlp``. The blocks compete along the last axis. Between the layers only the
     winners are kept, in training and inference (`lwta.functional.mlp`), unless something needs the dense tensor: hooks
-    on a part, dropout between the layers, ``track_kl``, or a part that was replaced.
+    on a part, dropout between the layers, ``track_kl``, a part that was replaced, or a trace by `torch.fx`.
 
     Args:
         in_features: width of the input.
@@ -290,14 +363,13 @@ class LWTAMlp(nn.Module):
         competitors: U.
         bias: whether both linear layers have one.
         drop: dropout probability after the competition and after fc2.
-        temperature: as in `LWTA`.
-        eval_mode: as in `LWTA`.
-        dim: as in `LWTA`, but None is the last axis.
-        track_kl: as in `LWTA`.
-        inplace: as in `LWTA`.
+        **settings: ``temperature``, ``eval_mode``, ``dim`` and ``track_kl``, as in `LWTA`, but ``dim=None`` is the last
+            axis.
 
     Raises:
-        ValueError: ``competitors`` does not divide ``hidden_features``.
+        TypeError: ``competitors`` is not an int, or a keyword is unknown.
+        ValueError: ``competitors`` does not divide ``hidden_features``, or ``temperature`` or ``eval_mode`` is out of
+            range.
 
     Example:
         >>> LWTAMlp(16, 64, competitors=8)(torch.randn(2, 5, 16)).shape
@@ -312,31 +384,26 @@ class LWTAMlp(nn.Module):
         competitors: int = 2,
         bias: bool = True,
         drop: float = 0.0,
-        *,
-        temperature: float = 1.67,
-        eval_mode: EvalMode = "sample",
-        dim: int | None = None,
-        track_kl: bool = False,
-        inplace: bool = False,
+        **settings: Unpack[CompetitionKeywords],
     ) -> None:
         super().__init__()
         hidden_features = hidden_features or in_features
         check_width("hidden_features", hidden_features, competitors)
         self.fc1 = nn.Linear(in_features, hidden_features, bias)
-        self.act = LWTA(
-            competitors,
-            temperature=temperature,
-            eval_mode=eval_mode,
-            dim=-1 if dim is None else dim,
-            track_kl=track_kl,
-        )
+        competition = CompetitionSettings(**settings)
+        self.act = LWTA(competitors, **asdict(replace(competition, dim=-1) if competition.dim is None else competition))
         self.drop1 = nn.Dropout(drop)
         self.fc2 = nn.Linear(hidden_features, out_features or in_features, bias)
         self.drop2 = nn.Dropout(drop)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(…, in_features) to (…, out_features)."""
-        if not self._is_plain(x):
+        """Map (…, in_features) to (…, out_features).
+
+        Raises:
+            TypeError: ``x`` is not a dense tensor of floating-point numbers, or not of the type of the weights.
+            ValueError: the last axis of ``x`` is not ``in_features`` wide.
+        """
+        if isinstance(x, Proxy) or not self._is_plain(x):
             return self.drop2(self.fc2(self.drop1(self.act(self.fc1(x)))))
         mode, seed = self.act.draw(x.device)
         y, winners = functional.mlp(
@@ -354,13 +421,13 @@ class LWTAMlp(nn.Module):
         return self.drop2(y)
 
     def _is_plain(self, x: Tensor) -> bool:
-        """Whether nobody needs what lies between the layers, so that only winners need to.
+        """Whether nothing needs the dense tensor between the layers.
 
-        A layer that was replaced or is being watched, a dropout that drops, and the KL all do.
+        A layer that was replaced, a hook on one, a dropout that drops, the expected output, and the KL need it.
         """
         parts = (self.fc1, self.act, self.drop1, self.fc2)
         watched = any(part._forward_hooks or part._forward_pre_hooks or part._backward_hooks for part in parts)
         built_in = type(self.fc1) is nn.Linear and type(self.act) is LWTA and type(self.fc2) is nn.Linear
         drops = self.training and self.drop1.p > 0
-        plain = built_in and not watched and not drops and not self.act.track_kl and not self.act.all_answer
+        plain = built_in and not watched and not drops and not self.act.track_kl and not self.act.uses_expected_output
         return plain and self.act.dim in (-1, x.ndim - 1)

@@ -1,4 +1,4 @@
-"""The objective that networks with competition are trained on."""
+"""Objective on which networks with competition are trained."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from lwta.network import competitions, kl_divergence
 class ELBOLoss(nn.Module):
     """Cross-entropy + λ·Σ_layers KL(π ‖ uniform): the negative evidence lower bound, up to constants.
 
+    DISCOVER, arXiv 2310.04929, eq. 7, with the weight λ on its KL terms; π = softmax(h) in each block.
     The KL of a layer is its mean over blocks, images and positions, at the network's last forward pass.
 
     Args:
@@ -38,16 +39,22 @@ class ELBOLoss(nn.Module):
             raise ValueError(f"kl_weight must be at least 0, got {kl_weight}")
         untracked = [name for name, layer in competitions(model) if not layer.track_kl]
         if kl_weight and untracked:
-            raise ValueError(f"kl_weight needs track_kl=True in every competitive layer; {untracked[0]!r} has it not")
+            raise ValueError(
+                f"kl_weight needs track_kl=True in every competitive layer; {untracked[0]!r} does not have it"
+            )
         self._model = (model,)  # in a tuple, so that its parameters do not become the loss's own
         self.kl_weight = kl_weight
         self.label_smoothing = label_smoothing
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """The loss of a batch, after the forward pass that gave ``logits``."""
+        """Return the loss of a batch, after the forward pass that returned ``logits``.
+
+        Raises:
+            ValueError: ``kl_weight`` is positive, and the network has seen no forward pass.
+        """
         loss = F.cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
         return loss + self.kl_weight * kl_divergence(self._model[0]) if self.kl_weight else loss
 
     def extra_repr(self) -> str:
-        """The settings."""
+        """Return the settings."""
         return f"kl_weight={self.kl_weight}, label_smoothing={self.label_smoothing}"

@@ -1,4 +1,4 @@
-"""What concerns all competitive layers of a network at once."""
+"""Functions on all competitive layers of a network at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lwta.layers import Competition, EvalMode
 
 
 def competitions(model: nn.Module) -> Iterator[tuple[str, Competition]]:
-    """Name and module of every competitive layer, in the order of ``model.named_modules()``."""
+    """Yield name and module of every competitive layer, in the order of ``model.named_modules()``."""
     for name, module in model.named_modules():
         if isinstance(module, Competition):
             yield name, module
@@ -26,13 +26,14 @@ def _some_competitions(model: nn.Module) -> list[tuple[str, Competition]]:
 
 
 def kl_divergence(model: nn.Module) -> Tensor:
-    """Σ over layers of the KL to uniform at their last forward: the regulariser of the ELBO, in nats.
+    """Return the sum over layers of the KL to uniform at their last forward: the regulariser of the ELBO, in nats.
 
     Returns:
         0-dim tensor with gradient.
 
     Raises:
-        ValueError: no layer has ``track_kl``, or one that has has seen no forward yet.
+        ValueError: the model has no competitive layer, none has ``track_kl``, or one that has it has seen no forward
+            pass yet.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(4, 8), LWTA(2, track_kl=True))
@@ -50,17 +51,21 @@ def kl_divergence(model: nn.Module) -> Tensor:
 
 
 def set_temperature(model: nn.Module, temperature: float) -> None:
-    """Set τ in every competitive layer; ValueError unless positive and finite, or if there is no such layer."""
+    """Set τ in every competitive layer.
+
+    Raises:
+        ValueError: ``temperature`` is not positive and finite, or there is no such layer.
+    """
     check_temperature(temperature)
     for _, layer in _some_competitions(model):
         layer.temperature = temperature
 
 
 def set_eval_mode(model: nn.Module, mode: EvalMode) -> None:
-    """Set how winners are found in eval mode, "sample" or "argmax", in every competitive layer.
+    """Set what every competitive layer does in eval mode: "sample" or "argmax" its winners, or output "expected".
 
     Raises:
-        ValueError: another mode, or a model with no such layer.
+        ValueError: ``mode`` is none of the three, or the model has no such layer.
     """
     check_eval_mode(mode)
     for _, layer in _some_competitions(model):
@@ -68,7 +73,7 @@ def set_eval_mode(model: nn.Module, mode: EvalMode) -> None:
 
 
 def average_logits(model: nn.Module, x: Tensor, draws: int = 6) -> Tensor:
-    """Mean of the model's outputs over independent draws of the winners.
+    """Return the mean of the model's outputs over independent draws of the winners.
 
     Args:
         model: a network in the mode in which it should run; in eval mode its layers should sample.
@@ -77,6 +82,9 @@ def average_logits(model: nn.Module, x: Tensor, draws: int = 6) -> Tensor:
 
     Returns:
         Shape of ``model(x)``.
+
+    Raises:
+        ValueError: ``draws`` is less than 1.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(4, 8), LWTA(2)).eval()

@@ -14,7 +14,7 @@ Kind = Literal["constant", "exponential", "cosine"]
 
 
 class TemperatureSchedule:
-    """Sets τ of all competitive layers of a network, as a function of the steps taken.
+    """Schedule of the temperature τ of all competitive layers of a network, as a function of the steps taken.
 
     With t steps taken: ``constant`` is ``start``; ``exponential`` is max(end, start/factor^⌊t/every⌋), the annealing
     that the authors of DISCOVER intended (÷1.5 every 5 epochs down to 0.3); ``cosine`` falls from ``start`` at t = 0 to
@@ -26,8 +26,8 @@ class TemperatureSchedule:
         start: first temperature.
         kind: "constant", "exponential" or "cosine".
         end: last and lowest temperature; not used by "constant".
-        factor: of "exponential", more than 1.
-        every: steps between two divisions, of "exponential".
+        factor: divisor of each step of "exponential", more than 1.
+        every: steps between two divisions in "exponential".
         total: steps until ``end``, needed by "cosine".
 
     Raises:
@@ -88,14 +88,14 @@ class TemperatureSchedule:
         set_temperature(self._model, self.temperature)
 
     def state_dict(self) -> dict[str, Any]:
-        """The settings and the number of steps."""
+        """Return the settings and the number of steps."""
         return {name: value for name, value in vars(self).items() if not name.startswith("_")}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where ``state_dict`` was taken; sets the temperature of the network.
+        """Continue where ``state_dict`` was taken, and set the temperature of the network.
 
         Raises:
-            ValueError: the settings of another schedule.
+            ValueError: ``state`` is that of a schedule with other settings.
         """
         own = self.state_dict()
         if {**state, "steps": 0} != {**own, "steps": 0}:

@@ -1,4 +1,4 @@
-"""Who wins: how the competitions of a network are used over many images."""
+"""Usage of the competitions of a network over many images: how often each unit wins."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _EVIDENCE = 10  # competitions for each competitor, before a block that one unit
 
 
 def entropy_of(shares: Tensor) -> Tensor:
-    """(B,) float64: entropy of (B, U) shares of wins divided by log U, from 0 (one wins all) to 1 (all win alike)."""
+    """Return the entropy of (B, U) shares of wins over log U: (B,) float64, 0 if one wins all, 1 if all win alike."""
     competitors = shares.shape[1]
     if competitors == 1:
         return torch.ones(len(shares), dtype=torch.float64)
@@ -31,7 +31,7 @@ def entropy_of(shares: Tensor) -> Tensor:
 
 
 class LayerUsage(NamedTuple):
-    """Who won in one layer."""
+    """Usage of one layer: how often each of its units won."""
 
     layer: str
     wins: Tensor
@@ -43,17 +43,17 @@ class LayerUsage(NamedTuple):
 
     @property
     def competitors(self) -> int:
-        """U."""
+        """U, the number of competitors in a block."""
         return self.wins.shape[1]
 
     @property
     def shares(self) -> Tensor:
-        """(B, U) float64: share of its block's competitions that each unit won."""
+        """Share of its block's competitions that each unit won: (B, U) float64."""
         return self.wins.double() / self.wins.sum(1, keepdim=True)
 
     @property
     def entropy(self) -> Tensor:
-        """(B,) float64: entropy of the shares divided by log U, from 0 (one unit wins all) to 1 (all win alike)."""
+        """Entropy of the shares of each block over log U: (B,) float64, 0 if one unit wins all, 1 if all win alike."""
         return entropy_of(self.shares)
 
     @property
@@ -71,7 +71,7 @@ class LayerUsage(NamedTuple):
 
 @dataclass(frozen=True)
 class Usage:
-    """Who won in every layer; printing it gives a table."""
+    """Usage of every competitive layer of a network; printed, it is a table."""
 
     layers: tuple[LayerUsage, ...]
 
@@ -96,7 +96,7 @@ class Usage:
         return sum(layer.wins.numel() for layer in self.layers)
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
-        """For each layer its figures, in what JSON can hold."""
+        """Return the figures of each layer by its name, as types that JSON can hold."""
         return {
             layer.layer: {
                 "competitors": layer.competitors,
@@ -126,7 +126,7 @@ class Usage:
 
 
 def usage(model: nn.Module, loader: Iterable[Any], *, batches: int | None = None, seed: int = 0) -> Usage:
-    """How a network's competitions are used, in eval mode, with the winners that its layers find in that mode.
+    """Measure how a network's competitions are used in eval mode, with the winners that its layers find in that mode.
 
     Args:
         model: a network with competitive layers.
@@ -135,8 +135,8 @@ def usage(model: nn.Module, loader: Iterable[Any], *, batches: int | None = None
         seed: of the sampled winners; the global generators are left as they were.
 
     Returns:
-        A `Usage`: for each layer who won how often, the winner entropy of each block, dead units, the share of active
-        units and the KL to uniform.
+        A `Usage`: for each layer how often each unit won, the winner entropy of each block, dead units, the share of
+        active units and the KL to uniform.
 
     Warns:
         RuntimeWarning: in some blocks of a layer one unit always wins: the competition has collapsed there.
@@ -167,7 +167,7 @@ def usage(model: nn.Module, loader: Iterable[Any], *, batches: int | None = None
 
 
 class _Counter:
-    """Gathers the figures of one layer by hooks on it."""
+    """Counter of the figures of one layer, by hooks on it."""
 
     def __init__(self, name: str, layer: Competition) -> None:
         self.name, self.layer = name, layer
@@ -198,7 +198,7 @@ class _Counter:
 
 @contextmanager
 def _watched(counters: list[_Counter]) -> Iterator[None]:
-    """The layers tell their counters what happens in them, and compute their KL."""
+    """Hook the counters to their layers, which also compute their KL meanwhile."""
     tracked = [counter.layer.track_kl for counter in counters]
     handles = []
     try:

@@ -14,7 +14,7 @@ from lwta.kernels import index_dtype
 class Winners(NamedTuple):
     """Winners of B blocks of U competitors, at any number of positions.
 
-    Of K = B·U units only the B winners respond, so this is everything there is to know about the layer's output.
+    Of K = B·U units only the B winners are active, so this is everything there is to know about the layer's output.
 
     Example:
         >>> w = Winners(torch.tensor([[3.0, -1.0]]), torch.tensor([[1, 0]], dtype=torch.uint8), competitors=2)
@@ -34,12 +34,12 @@ class Winners(NamedTuple):
     """U, the number of competitors in a block."""
 
     def units(self) -> Tensor:
-        """(…, B) int64: the winners' unit numbers, 0…K−1."""
+        """Return the unit numbers of the winners, 0…K−1: (…, B) int64."""
         blocks = torch.arange(self.indices.shape[-1], device=self.indices.device)
         return blocks * self.competitors + self.indices.to(torch.int64)
 
     def to_dense(self) -> Tensor:
-        """(…, B·U): the winners' values at their units, 0 elsewhere; differentiable in the values."""
+        """Return (…, B·U) with the winners' values at their units, 0 elsewhere; differentiable in the values."""
         shape = (*self.values.shape, self.competitors)
         dense = torch.zeros(shape, dtype=self.values.dtype, device=self.values.device)
         index = self.indices.to(torch.int64).unsqueeze(-1)
@@ -47,7 +47,7 @@ class Winners(NamedTuple):
 
     @classmethod
     def from_dense(cls, dense: Tensor, indices: Tensor, competitors: int) -> Winners:
-        """Compact form of a dense output, given who won.
+        """Return the compact form of a dense output, given the index of each block's winner.
 
         The indices are needed: a winner whose response is negative is not the largest entry of its block, and one
         whose response is 0 cannot be told from the losers.
@@ -75,7 +75,7 @@ class Winners(NamedTuple):
 
 
 def dense_as(h: Tensor, winners: Winners, dim: int | None) -> Tensor:
-    """What `lwta.functional.lwta` gives for the responses ``h``, from their winners, without a second competition.
+    """Return the output of `lwta.functional.lwta` for the responses ``h`` from their winners, with no new competition.
 
     The same values in the same memory layout: NaN throughout a block that has one, and channels last where ``h`` has
     them so. No gradient passes to the losers.
@@ -83,7 +83,11 @@ def dense_as(h: Tensor, winners: Winners, dim: int | None) -> Tensor:
     Args:
         h: responses.
         winners: of ``h``.
-        dim: axis that competed, as in `lwta.functional.lwta`.
+        dim: axis that competed; None means 1 for 4-D ``h``, else −1.
+
+    Raises:
+        TypeError: ``h`` is not a dense tensor of floating-point numbers.
+        ValueError: U does not divide the axis, or there is no such axis.
     """
     dim = check_blocks(h, winners.competitors, dim)
     parts = winners.values, winners.indices.to(torch.int64), winners.values.where(winners.values.isnan(), 0.0)

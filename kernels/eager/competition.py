@@ -7,8 +7,8 @@ Notation, for a tensor whose axis of K = B·U linear units is split into B conse
     s = softmax(z / τ)       its relaxation
     y = ξ·h                  the output ("relaxed": y = s·h)
 
-A block with a NaN response is NaN throughout, and its winner is competitor 0. Arithmetic is float32, or float64 for
-float64 input.
+A block with a NaN response is NaN throughout, and its winner is competitor 0. A response of −inf has s = 0, and s·h is
+0 there. Arithmetic is float32, or float64 for float64 input.
 """
 
 from __future__ import annotations
@@ -81,12 +81,17 @@ def _competition_back(blocks: Tensor, x: Tensor, dim: int) -> Tensor:
 
 
 def _scores(h: Tensor, mode: str, seed: Tensor | None) -> Tensor:
-    """Z = h + g for responses of shape (…, B, U)."""
+    """z = h + g for responses of shape (…, B, U)."""
     if mode == "argmax" or seed is None:
         return h
     units = h.shape[-2] * h.shape[-1]
     rows = h.numel() // max(units, 1)
     return h + gumbel(seed, rows, units, h.dtype).view(h.shape)
+
+
+def without_minus_infinity(h: Tensor) -> Tensor:
+    """Responses with 0 for −inf, whose weight in every sum is 0."""
+    return torch.nan_to_num(h, nan=math.nan, posinf=math.inf, neginf=0.0)
 
 
 def _winner(z: Tensor) -> Tensor:
@@ -101,10 +106,13 @@ def one_hot(z: Tensor) -> Tensor:
 
 
 def lwta(x: Tensor, competitors: int, mode: str, temperature: float, dim: int, seed: Tensor | None) -> Tensor:
-    """Y = ξ·h, or s·h in mode "relaxed"; shape, dtype and layout of ``x``."""
+    """y = ξ·h, or s·h in mode "relaxed"; shape, dtype and layout of ``x``."""
     h = _competition_last(x, competitors, dim)
     z = _scores(h, mode, seed)
-    y = torch.softmax(z / temperature, -1) * h if mode == "relaxed" else torch.where(one_hot(z), h, 0.0)
+    if mode == "relaxed":
+        y = torch.softmax(z / temperature, -1) * without_minus_infinity(h)
+    else:
+        y = torch.where(one_hot(z), h, 0.0)
     return _competition_back(torch.where(h.isnan().any(-1, keepdim=True), math.nan, y), x, dim)
 
 
@@ -116,7 +124,7 @@ def lwta_backward(
     z = _scores(h, mode, seed)
     s = torch.softmax(z / temperature, -1)
     passed = s * G if mode == "relaxed" else torch.where(one_hot(z), G, 0.0)
-    pull = G * h
+    pull = G * without_minus_infinity(h)
     pull = pull - (s * pull).sum(-1, keepdim=True)
     return _competition_back(passed + s / temperature * pull, x, dim)
 

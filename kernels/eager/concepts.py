@@ -60,7 +60,7 @@ def concept_similarity(
 
 
 def concept_logsumexp(images: Tensor, texts: Tensor, scale: float) -> Tensor:
-    """Log Σ_m exp(scale·P[n, m]) of shape (N,)."""
+    """log Σ_m exp(scale·P[n, m]) of shape (N,)."""
     images, texts = _common(images, texts)
     result = images.new_empty(images.shape[0])
     for tile in _tiles(images.shape[0], texts.shape[0]):

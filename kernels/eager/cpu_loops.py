@@ -42,20 +42,20 @@ def _backward(h: Tensor, z: Tensor, G: Tensor, inverse_temperature: Tensor) -> T
     best, won = _winner(z)
     weights = ((z - best) * inverse_temperature).exp()
     normaliser = 1 / weights.sum(2, keepdim=True)
-    pull = G * h
+    pull = G * torch.where(h == -math.inf, 0.0, h)
     mean = (weights * pull).sum(2, keepdim=True) * normaliser
     return torch.where(won, G, 0.0) + weights * (normaliser * inverse_temperature) * (pull - mean)
 
 
 @cache
 def _compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Not before it is used: the compiler alone takes longer to import than all the rest of the library."""
+    """The function compiled at its first use: importing the compiler takes longer than importing the library."""
     return torch.compile(function, dynamic=True)
 
 
-# Of the names and arguments that they have in `cpu_tiles`.
+# Names and arguments are those of the eager functions in `cpu_tiles`.
 def log_exponential(row: Tensor, quads: int, seed: Tensor) -> Tensor:
-    """Log E of shape (outer, 4·quads, inner)."""
+    """log E of shape (outer, 4·quads, inner)."""
     return _compiled(_log_exponential)(row, quads, seed)
 
 

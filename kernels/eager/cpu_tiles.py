@@ -78,7 +78,7 @@ def _philox(seed: Tensor, counter: Tensor) -> tuple[Tensor, Tensor, Tensor, Tens
 
 
 def _log_exponential(row: Tensor, quads: int, seed: Tensor) -> Tensor:
-    """Log E of shape (outer, 4·quads, inner) for rows (outer, inner): `competition.gumbel` is −log E."""
+    """log E of shape (outer, 4·quads, inner) for rows (outer, inner): `competition.gumbel` is −log E."""
     outer, positions = row.shape
     counter = (row * quads)[:, None, :] + torch.arange(quads)[:, None]
     v = torch.empty(outer, quads, 4, positions)
@@ -131,6 +131,10 @@ def _compete(h: Tensor, z: Tensor) -> _Competition:
     return _Competition(h, z, best, won)
 
 
+def _without_minus_infinity_(h: Tensor) -> Tensor:
+    return torch.nan_to_num_(h, nan=math.nan, posinf=math.inf, neginf=0.0)
+
+
 def _softmax_(c: _Competition, temperature: float) -> Tensor:
     """softmax(z / τ), in place of the scores unless they are the responses."""
     z = c.z.clone() if c.z is c.h else c.z
@@ -148,7 +152,7 @@ def _backward(h: Tensor, z: Tensor, G: Tensor, mode: str, temperature: float) ->
     c = _compete(h, z)
     s = _softmax_(c, temperature)
     passed = s * G if mode == "relaxed" else torch.where(c.won, G, 0.0)
-    pull = h.mul_(G)
+    pull = _without_minus_infinity_(h).mul_(G)
     pull.sub_((s * pull).sum(2, keepdim=True))
     return passed.addcmul_(s, pull, value=1 / temperature)
 
@@ -162,7 +166,8 @@ def lwta(
     for tile in _tiles(x):
         h, z = _responses(x, tile, competitors, mode, seed, compiled)
         if mode == "relaxed":
-            passed = _softmax_(_compete(h, z), temperature).mul_(h)
+            s = _softmax_(_compete(h, z), temperature)
+            passed = s.mul_(_without_minus_infinity_(h))
         else:
             passed = cpu_loops.forward(h, z) if compiled else _forward(h, z)
         tile.of(out).copy_(passed.flatten(1, 2))

@@ -18,13 +18,14 @@ import triton.language as tl
 from torch import Tensor
 
 from lwta.kernels import eager
+from lwta.kernels.transforms import transformable
 from lwta.kernels.triton_parts.blocks import OPTIONS, load_scores, prepare, store, tile
 from lwta.kernels.triton_parts.launch import on_its_device
 
 
 @triton.jit
 def _log_softmax(z):
-    """Log π and π by block; where π is 0, so is the log here, since only π·log π counts."""
+    """log π and π by block; where π is 0, so is the log here, since only π·log π counts."""
     shifted = z - tl.max(z, axis=1)[:, None]
     weights = tl.exp(shifted)
     total = tl.sum(weights, axis=1)[:, None]
@@ -115,13 +116,17 @@ def _(grad: Tensor, x: Tensor, competitors: int, dim: int) -> Tensor:
     return torch.empty_like(prepare(x, competitors, dim)[0])
 
 
+_differentiate = transformable(kl_to_uniform_backward)
+
+
 def _setup_context(ctx, inputs, output) -> None:
     x, *ctx.options = inputs
     ctx.save_for_backward(x)
 
 
 def _backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-    return kl_to_uniform_backward(grad, *ctx.saved_tensors, *ctx.options), None, None
+    return _differentiate(grad, *ctx.saved_tensors, *ctx.options), None, None
 
 
 kl_to_uniform.register_autograd(_backward, setup_context=_setup_context)
+transformable_kl_to_uniform = transformable(kl_to_uniform, _backward, _setup_context)

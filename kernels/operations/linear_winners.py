@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from lwta.kernels import eager
 from lwta.kernels.operations.winners import index_dtype, winners
+from lwta.kernels.transforms import transformable
 from lwta.kernels.triton_parts import philox
 from lwta.kernels.triton_parts.blocks import competitor_group, maximum_or_nan
 from lwta.kernels.triton_parts.launch import fast_math, on_its_device, pipeline_stages
@@ -202,6 +203,9 @@ def _(grad: Tensor, x: Tensor, weight: Tensor, index: Tensor, competitors: int) 
     return x.new_empty(x.shape), torch.empty_like(weight), weight.new_empty(weight.shape[0])
 
 
+_differentiate = transformable(linear_winners_backward)
+
+
 def _setup_context(ctx, inputs, output) -> None:
     x, weight, bias, ctx.competitors, _, _ = inputs
     ctx.has_bias = bias is not None
@@ -210,8 +214,9 @@ def _setup_context(ctx, inputs, output) -> None:
 
 
 def _backward(ctx, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
-    grad_x, grad_weight, grad_bias = linear_winners_backward(grad, *ctx.saved_tensors, ctx.competitors)
+    grad_x, grad_weight, grad_bias = _differentiate(grad, *ctx.saved_tensors, ctx.competitors)
     return grad_x, grad_weight, grad_bias if ctx.has_bias else None, None, None, None
 
 
 linear_winners.register_autograd(_backward, setup_context=_setup_context)
+transformable_linear_winners = transformable(linear_winners, _backward, _setup_context)

@@ -6,6 +6,8 @@
 
 Straight-through Gumbel-softmax (Jang et al. 2017; Maddison et al. 2017) over blocks (DISCOVER, arXiv 2310.04929,
 eqs. 3-5). Saved for backward: x and the seed; noise, winners and softmax are computed again.
+
+A response of −inf has s = 0: 0·h counts as 0 there, not as NaN, so that masked units neither learn nor disturb others.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import triton.language as tl
 from torch import Tensor
 
 from lwta.kernels import eager
+from lwta.kernels.transforms import transformable
 from lwta.kernels.triton_parts.blocks import (
     OPTIONS,
     block_softmax,
@@ -33,6 +36,8 @@ from lwta.kernels.triton_parts.blocks import (
 from lwta.kernels.triton_parts.launch import fast_math, on_its_device
 
 LOG2E = math.log2(math.e)
+LOWEST = tl.constexpr(-(2.0**64))
+"""Stands for −inf where a response is multiplied by its weight 0: one instruction, where a comparison takes two."""
 
 
 @triton.jit(do_not_specialize=["inner_multiples"])
@@ -52,7 +57,7 @@ def _forward_kernel(
     best, winner = block_winner(z)
     if RELAXED:
         weights, normaliser = block_softmax(z, best, log2_scale, FAST)
-        y = weights * normaliser * h
+        y = weights * normaliser * tl.where(weights == 0.0, 0.0, h)  # h may be −inf
     else:
         silent = tl.where(best == best, 0.0, best)  # a block with NaN is NaN throughout
         y = tl.where(tl.arange(0, z.shape[1])[None, :] == winner, h, silent)
@@ -76,7 +81,7 @@ def _backward_kernel(
     )  # fmt: skip
     best, winner = block_winner(z)
     weights, normaliser = block_softmax(z, best, log2_scale, FAST)
-    pull = G * h
+    pull = G * tl.maximum(h, LOWEST)
     pull -= tl.sum(weights * pull, axis=1)[:, None] * normaliser
     is_winner = tl.arange(0, z.shape[1])[None, :] == winner
     passed = weights * normaliser * G if RELAXED else tl.where(is_winner, G, 0.0)
@@ -160,6 +165,9 @@ def _(grad, x, competitors, mode, temperature, dim, seed, compiled=False) -> Ten
     return torch.empty_like(prepare(x, competitors, dim)[0])
 
 
+_differentiate = transformable(lwta_backward)
+
+
 def _setup_context(ctx, inputs, output) -> None:
     x, *ctx.options, seed, ctx.compiled = inputs
     ctx.save_for_backward(x, seed)
@@ -167,7 +175,8 @@ def _setup_context(ctx, inputs, output) -> None:
 
 def _backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
     x, seed = ctx.saved_tensors
-    return lwta_backward(grad, x, *ctx.options, seed, ctx.compiled), None, None, None, None, None, None
+    return _differentiate(grad, x, *ctx.options, seed, ctx.compiled), None, None, None, None, None, None
 
 
 lwta.register_autograd(_backward, setup_context=_setup_context)
+transformable_lwta = transformable(lwta, _backward, _setup_context)

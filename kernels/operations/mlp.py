@@ -18,6 +18,7 @@ from lwta.kernels.operations.linear_winners import linear_winners
 from lwta.kernels.operations.lwta import lwta_backward
 from lwta.kernels.operations.winners import index_dtype
 from lwta.kernels.operations.winners_linear import winners_linear
+from lwta.kernels.transforms import transformable
 
 
 @torch.library.custom_op("lwta::mlp", mutates_args=())
@@ -74,6 +75,9 @@ def _(grad, x, weight1, bias1, weight2, value, index, competitors, mode, tempera
     return x.new_empty(x.shape), torch.empty_like(weight1), biases[0], torch.empty_like(weight2), biases[1]
 
 
+_differentiate = transformable(mlp_backward)
+
+
 def _setup_context(ctx, inputs, output) -> None:
     x, weight1, bias1, weight2, bias2, ctx.competitors, ctx.mode, ctx.temperature, seed = inputs
     _, value, index = output
@@ -84,7 +88,7 @@ def _setup_context(ctx, inputs, output) -> None:
 
 def _backward(ctx, grad: Tensor, *_: Tensor | None) -> tuple[Tensor | None, ...]:
     *saved, seed = ctx.saved_tensors
-    grad_x, grad_weight1, grad_bias1, grad_weight2, grad_bias2 = mlp_backward(
+    grad_x, grad_weight1, grad_bias1, grad_weight2, grad_bias2 = _differentiate(
         grad, *saved, ctx.competitors, ctx.mode, ctx.temperature, seed
     )
     grad_bias1, grad_bias2 = grad_bias1 if ctx.has_bias[0] else None, grad_bias2 if ctx.has_bias[1] else None
@@ -92,3 +96,4 @@ def _backward(ctx, grad: Tensor, *_: Tensor | None) -> tuple[Tensor | None, ...]
 
 
 mlp.register_autograd(_backward, setup_context=_setup_context)
+transformable_mlp = transformable(mlp, _backward, _setup_context)

@@ -15,6 +15,7 @@ import triton.language as tl
 from torch import Tensor
 
 from lwta.kernels import eager
+from lwta.kernels.transforms import transformable
 from lwta.kernels.triton_parts.blocks import OPTIONS, Layout, block_winner, load_scores, prepare, tile
 from lwta.kernels.triton_parts.launch import fast_math, on_its_device
 
@@ -121,6 +122,9 @@ def _(grad: Tensor, index: Tensor, competitors: int, dim: int) -> Tensor:
     return eager.competition.winners_backward(grad, index, competitors, dim)
 
 
+_differentiate = transformable(winners_backward)
+
+
 def _setup_context(ctx, inputs, output) -> None:
     _, ctx.competitors, _, ctx.dim, _ = inputs
     index = output[1]
@@ -129,7 +133,8 @@ def _setup_context(ctx, inputs, output) -> None:
 
 
 def _backward(ctx, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
-    return winners_backward(grad, *ctx.saved_tensors, ctx.competitors, ctx.dim), None, None, None, None
+    return _differentiate(grad, *ctx.saved_tensors, ctx.competitors, ctx.dim), None, None, None, None
 
 
 winners.register_autograd(_backward, setup_context=_setup_context)
+transformable_winners = transformable(winners, _backward, _setup_context)

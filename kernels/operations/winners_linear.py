@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lwta.kernels import eager
+from lwta.kernels.transforms import transformable
 from lwta.kernels.triton_parts.blocks import competitor_group
 from lwta.kernels.triton_parts.launch import on_its_device
 
@@ -161,6 +162,9 @@ def _(grad: Tensor, value: Tensor, index: Tensor, weight: Tensor, competitors: i
     return torch.empty_like(value), torch.empty_like(weight), weight.new_empty(weight.shape[0])
 
 
+_differentiate = transformable(winners_linear_backward)
+
+
 def _setup_context(ctx, inputs, output) -> None:
     value, index, weight, bias, ctx.competitors = inputs
     ctx.has_bias = bias is not None
@@ -168,8 +172,9 @@ def _setup_context(ctx, inputs, output) -> None:
 
 
 def _backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-    grad_value, grad_weight, grad_bias = winners_linear_backward(grad, *ctx.saved_tensors, ctx.competitors)
+    grad_value, grad_weight, grad_bias = _differentiate(grad, *ctx.saved_tensors, ctx.competitors)
     return grad_value, None, grad_weight, grad_bias if ctx.has_bias else None, None
 
 
 winners_linear.register_autograd(_backward, setup_context=_setup_context)
+transformable_winners_linear = transformable(winners_linear, _backward, _setup_context)

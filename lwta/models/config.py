@@ -1,4 +1,4 @@
-"""What a network of this package was built from: enough to build it again."""
+"""Configuration of a network of this package: enough to build it again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ModelConfig:
     """Architecture, competition and preprocessing of a network, as `lwta.save_model` writes them to config.json."""
 
     name: str
-    """Of the architecture, one of `lwta.list_models`."""
+    """Name of the architecture, one of `lwta.list_models`."""
     competitors: int
     """U; 1 is the ordinary network with its own activation functions."""
     num_classes: int
@@ -30,29 +30,29 @@ class ModelConfig:
     drop_path: float = 0.0
     """Largest probability of dropping a residual branch in training, reached in the last block; transformers only."""
     placement: Placement = "everywhere"
-    """Of the activations of a residual network: all of them, or those within its branches and the stem, so that nothing
-    stands between the additions."""
+    """Which activations of a residual network compete: all of them, or those within its branches and the stem, so that
+    nothing stands between the additions."""
     norm_scale: float = 1.0
-    """First scale of the batch norms right before a competition, of residual networks."""
+    """Initial scale of the batch norms right before a competition, in residual networks."""
     temperature: float = 1.67
     eval_mode: EvalMode = "sample"
     track_kl: bool = False
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    """Of each channel, subtracted from images with values in 0…1."""
+    """Mean of each channel, subtracted from images with values in 0…1."""
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
-    """Of each channel, by which the difference is divided."""
+    """Standard deviation of each channel, by which the difference is divided."""
     interpolation: str = "bicubic"
     crop_pct: float = 1.0
     """Share of the resized image's side that the centre crop keeps in evaluation."""
     class_names: tuple[str, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """What JSON can hold."""
+        """Return the settings as a dictionary of types that JSON can hold."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> ModelConfig:
-        """The inverse of `to_dict`.
+        """Return the configuration that `to_dict` turned into ``settings``.
 
         Raises:
             ValueError: a setting is missing or unknown.
@@ -69,12 +69,12 @@ class ModelConfig:
 
     @property
     def competition(self) -> dict[str, Any]:
-        """The keywords of `lwta.LWTA`."""
+        """Settings of the competition, as keywords of `lwta.LWTA`."""
         return {"temperature": self.temperature, "eval_mode": self.eval_mode, "track_kl": self.track_kl}
 
     @property
     def pretrained_cfg(self) -> dict[str, Any]:
-        """The preprocessing in timm's words, which `timm.data.resolve_data_config` and `lwta.dissection` read."""
+        """Preprocessing in timm's words, which `timm.data.resolve_data_config` and `lwta.dissection` read."""
         return {
             "architecture": self.name,
             "input_size": (3, self.input_size, self.input_size),
@@ -88,7 +88,7 @@ class ModelConfig:
 
 
 def config_of(model: nn.Module) -> ModelConfig:
-    """The configuration of a network of `lwta.create_model`, with the settings its competitions have now.
+    """Return the configuration of a network of `lwta.create_model`, with the settings its competitions have now.
 
     Raises:
         ValueError: the network is of another origin, or its competitions have different settings.
@@ -109,5 +109,5 @@ def config_of(model: nn.Module) -> ModelConfig:
 
 
 def class_names_of(model: nn.Module | None) -> Sequence[str] | None:
-    """The names of the outputs that a network of `lwta.create_model` carries, if it does."""
+    """Return the names of the outputs that a network of `lwta.create_model` carries, or None."""
     return getattr(getattr(model, "lwta_config", None), "class_names", None)

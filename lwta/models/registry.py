@@ -17,10 +17,10 @@ from lwta.models.config import ModelConfig, Placement
 
 class _Architecture(NamedTuple):
     module: str
-    """Of this package; imported when a network is built, since it loads timm or torchvision."""
+    """Module of this package, imported when a network is built, since it loads timm or torchvision."""
     function: str
     defaults: dict[str, Any]
-    """Settings of `ModelConfig`."""
+    """Settings of `ModelConfig` that are not its own defaults."""
     arguments: dict[str, str] = {}  # noqa: RUF012 (never changed)
 
 
@@ -46,7 +46,7 @@ _ARCHITECTURES = {
 
 
 def list_models() -> list[str]:
-    """Names that `lwta.create_model` takes.
+    """Return the names that `lwta.create_model` takes.
 
     Example:
         >>> list_models()
@@ -70,26 +70,26 @@ def create_model(
     eval_mode: EvalMode = "sample",
     track_kl: bool = False,
 ) -> nn.Module:
-    """A network with competition, untrained; parameters and their number are those of the ordinary network.
+    """Build a network with competition, untrained; parameters and their number are those of the ordinary network.
 
     Transformers (DeiT of timm, arXiv 2012.12877) compete in the perceptrons of their blocks, residual networks (of
     torchvision, arXiv 1512.03385) in the place of every ReLU.
 
     Args:
-        name: of the architecture, one of `list_models`.
+        name: name of the architecture, one of `list_models`.
         competitors: U; 1 builds the ordinary network, with its GELU or ReLU.
-        num_classes: of the output; None means 1,000, or 10 for the networks for 32×32.
+        num_classes: number of outputs; None means 1,000, or 10 for the networks for 32×32.
         input_size: height and width of the images; None means 224, or 32 for the networks for 32×32.
         fused: make the perceptrons of a transformer `LWTAMlp`, which keeps only winners between its layers; the
             state-dict keys stay the same.
         drop_path: largest probability of dropping a residual branch in training, of transformers.
-        placement: of competition in residual networks: "everywhere", as in DISCOVER, or "branches", within the residual
+        placement: where residual networks compete: "everywhere", as in DISCOVER, or "branches", within the residual
             branches and the stem alone, which trains better in few epochs (benchmarks/NOTES.md); with U = 1 the ReLUs
             stand there.
-        norm_scale: first scale of the batch norms right before a competition in residual networks; nothing with U = 1.
-            The larger, the more the responses stand out from the noise of the competition; 4 trains better in few
-            epochs (benchmarks/NOTES.md).
-        class_names: of the outputs, in their order; kept with the network when it is saved.
+        norm_scale: initial scale of the batch norms right before a competition in residual networks; not used with
+            U = 1. The larger, the more the responses stand out from the noise of the competition; 4 trains better in
+            few epochs (benchmarks/NOTES.md).
+        class_names: names of the outputs, in their order; kept with the network when it is saved.
         temperature: as in `LWTA`.
         eval_mode: as in `LWTA`.
         track_kl: as in `LWTA`.
@@ -99,7 +99,9 @@ def create_model(
         preprocessed, in timm's words.
 
     Raises:
-        ValueError: an unknown name, a U that does not divide a width, or a setting that the architecture has not.
+        TypeError: ``competitors`` is not an int.
+        ValueError: an unknown name, a setting that is out of range, a U that does not divide a width, or a setting that
+            the architecture does not have.
 
     Example:
         >>> model = create_model("vit_cifar", competitors=24)
@@ -141,10 +143,10 @@ def create_model(
 
 
 def build(config: ModelConfig) -> nn.Module:
-    """The network that a configuration describes.
+    """Build the network that a configuration describes.
 
     Raises:
-        ValueError: as in `create_model`.
+        ValueError: an unknown name, a U that does not divide a width, or a setting that the architecture does not have.
     """
     from importlib import import_module
 
@@ -165,7 +167,7 @@ def build(config: ModelConfig) -> nn.Module:
 
 
 def _check_blocks(model: nn.Module, config: ModelConfig) -> None:
-    """Transformers find out at their first forward pass that U does not divide a width; say so at once."""
+    """Raise ValueError if U does not divide the width of a perceptron, which is otherwise found in a forward pass."""
     for name, module in model.named_modules():
         fc1 = getattr(module, "fc1", None)
         if config.competitors > 1 and isinstance(fc1, nn.Linear) and fc1.out_features % config.competitors:

@@ -10,21 +10,21 @@ from lwta.models.config import ModelConfig
 
 
 def imagenet_resnet(config: ModelConfig, *, name: str) -> nn.Module:
-    """Torchvision's ResNet of this name."""
+    """Build torchvision's ResNet of this name."""
     return _competing(getattr(resnet, name)(num_classes=config.num_classes), config)
 
 
 def resnet20(config: ModelConfig) -> nn.Module:
-    """The ResNet-20 for CIFAR of He et al. (arXiv 1512.03385, section 4.2), with 1×1 convolutions in its shortcuts."""
+    """Build the ResNet-20 for CIFAR of He et al. (arXiv 1512.03385, section 4.2), with 1×1 convolutional shortcuts."""
     return _competing(CifarResNet(3, config.num_classes), config)
 
 
 class CifarResNet(resnet.ResNet):
-    """torchvision's ResNet for images of 32×32: a 3×3 stem and three stages of 16, 32 and 64 feature maps.
+    """Torchvision's ResNet for images of 32×32: a 3×3 stem and three stages of 16, 32 and 64 feature maps.
 
     Args:
         blocks: basic blocks in a stage; the network has 6·blocks + 2 layers.
-        num_classes: of the output.
+        num_classes: number of outputs.
     """
 
     def __init__(self, blocks: int, num_classes: int = 10) -> None:
@@ -53,16 +53,16 @@ def _competing(model: nn.Module, config: ModelConfig) -> nn.Module:
 
 
 def _clear_identity_path(model: nn.Module) -> None:
-    """Leave out the last activation of every block, that behind the addition."""
+    """Remove the last activation of every block, which follows the addition."""
     for block in model.modules():
         if isinstance(block, resnet.BasicBlock | resnet.Bottleneck):
             before = _activations_within(block)
             activations = list(block.relu) if isinstance(block.relu, CallSites) else [nn.ReLU() for _ in range(before)]
-            block.relu = CallSites([*activations[:before], nn.Identity()])
+            CallSites.install(block, "relu", [*activations[:before], nn.Identity()])
 
 
 def _scale_norms(model: nn.Module, scale: float) -> None:
-    """Set the scale of the batch norms that feed a competition directly: of the stem and within the branches."""
+    """Set the scale of the batch norms that feed a competition directly, those of the stem and within the branches."""
     for block in model.modules():
         if isinstance(block, resnet.ResNet):
             nn.init.constant_(block.bn1.weight, scale)
@@ -72,5 +72,5 @@ def _scale_norms(model: nn.Module, scale: float) -> None:
 
 
 def _activations_within(block: nn.Module) -> int:
-    """How many activations a residual block has before its addition."""
+    """Return the number of activations that a residual block has before its addition."""
     return 2 if isinstance(block, resnet.Bottleneck) else 1

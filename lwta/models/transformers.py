@@ -12,7 +12,7 @@ from lwta.models.config import ModelConfig
 
 
 def deit(config: ModelConfig, *, name: str) -> nn.Module:
-    """Timm's DeiT of this name."""
+    """Build timm's DeiT of this name."""
     import timm
 
     return timm.create_model(
@@ -25,7 +25,7 @@ def deit(config: ModelConfig, *, name: str) -> nn.Module:
 
 
 def vit_cifar(config: ModelConfig) -> nn.Module:
-    """Timm's VisionTransformer for small images: patches of 4×4, six blocks of width 192, 2.7 million parameters."""
+    """Build timm's VisionTransformer for small images: patches of 4×4, six blocks of width 192, 2.7·10⁶ parameters."""
     from timm.models.vision_transformer import VisionTransformer
 
     return VisionTransformer(
@@ -41,7 +41,7 @@ def vit_cifar(config: ModelConfig) -> nn.Module:
 
 
 def _perceptron(config: ModelConfig) -> dict[str, Any]:
-    """The keywords of a VisionTransformer that decide what its perceptrons are; none for an ordinary network."""
+    """Return the keywords of a VisionTransformer that decide what its perceptrons are; none for an ordinary network."""
     if config.competitors == 1:
         return {}
     if config.fused:
@@ -61,5 +61,5 @@ def _fused_mlp(
     dtype: Any = None,
     **competition: Any,
 ) -> LWTAMlp:
-    """An `LWTAMlp` from the arguments with which timm builds its Mlp."""
+    """Build an `LWTAMlp` from the arguments with which timm builds its Mlp."""
     return LWTAMlp(in_features, hidden_features, out_features, bias=bias, drop=drop, **competition).to(device, dtype)

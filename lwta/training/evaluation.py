@@ -46,7 +46,7 @@ def evaluate(
         loader: batches of inputs and targets (n,) int64. `Batches` that are shared among processes are evaluated by
             all of them together.
         draws: forward passes whose logits are averaged, with winners drawn anew; the authors of DISCOVER use 3 to 6.
-        mode: "sample", or "argmax", which is deterministic and takes one pass.
+        mode: "sample"; or "argmax" or "expected", which are deterministic and take one pass.
         seed: of the sampled winners; the global generators are left as they were.
 
     Raises:

@@ -1,5 +1,6 @@
 """Dense competition: the kernel and the eager path against float64 definitions."""
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from lwta.kernels import eager, lwta
-from lwta.kernels.operations.lwta import launch_backward, launch_forward
+from lwta.kernels.operations.lwta import launch_backward, launch_forward, lwta_backward
 
 SEED = 2**40 + 17
 MODES = ("sample", "argmax", "relaxed")
@@ -225,6 +226,61 @@ def test_infinities_win_and_lose(run: Callable[..., torch.Tensor], mode: str, de
     x = torch.tensor([[0.0, inf, -1.0], [-inf, 2.0, -inf], [-inf, -inf, -inf]], device=device)
     y = run(x, 3, mode, 1.0, 1, _seed_tensor(device))
     assert y.tolist() == [[0.0, inf, 0.0], [0.0, 2.0, 0.0], [-inf, 0.0, 0.0]]
+
+
+def _compiled_backward(*arguments: Any) -> torch.Tensor:
+    return lwta_backward(*arguments, compiled=True)
+
+
+BACKWARD_RUNS = (
+    pytest.param(launch_backward, id="kernel"),
+    pytest.param(lwta_backward, id="eager"),
+    pytest.param(_compiled_backward, id="compiled"),
+)
+MASKED_CASES = (((4, 6), 1, 3), ((4, 8), 1, 2), ((3, 24), 1, 12), ((2, 6, 3, 3), 1, 3))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("run", BACKWARD_RUNS)
+def test_a_response_of_minus_infinity_passes_no_gradient_and_harms_no_neighbour(
+    run: Callable[..., torch.Tensor], mode: str, device: torch.device
+) -> None:
+    dtypes = interpretable_dtypes() if run is launch_backward else CPU_DTYPES
+    for (shape, dim, competitors), dtype in itertools.product(MASKED_CASES, dtypes):
+        x, grad = torch.randn(2, *shape).to(device, dtype)
+        last = x.movedim(dim, -1)
+        last[..., 1] = -1e4  # of no weight, like −inf, but finite
+        arguments = competitors, mode, 0.67, dim, _seed_tensor(device)
+        finite = run(grad, x, *arguments)
+        last[..., 1] = -math.inf
+        grad.movedim(dim, -1)[0, ..., 1] = 0
+        masked = run(grad, x, *arguments)
+        torch.testing.assert_close(masked, finite)
+        assert (masked.movedim(dim, -1)[..., 1] == 0).all()
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_a_response_of_minus_infinity_is_0_in_the_relaxation(
+    run: Callable[..., torch.Tensor], device: torch.device
+) -> None:
+    x = torch.tensor([[-math.inf, 0.0, 1.0], [-math.inf, -math.inf, 2.0]], device=device)
+    y = run(x, 3, "relaxed", 1.0, 1, _seed_tensor(device))
+    assert y.isfinite().all()
+    assert (y[x == -math.inf] == 0).all()
+    assert y[1, 2] == 2
+
+
+@pytest.mark.parametrize("run", BACKWARD_RUNS)
+@pytest.mark.parametrize("mode", MODES)
+def test_a_block_of_minus_infinity_alone_has_no_gradient_to_give(
+    run: Callable[..., torch.Tensor], mode: str, device: torch.device
+) -> None:
+    x = torch.randn(2, 6, device=device)
+    x[0, :3] = -math.inf
+    gradient = run(torch.ones_like(x), x, 3, mode, 1.0, 1, _seed_tensor(device))
+    assert gradient[0, :3].isnan().all()
+    assert gradient[0, 3:].isfinite().all()
+    assert gradient[1].isfinite().all()
 
 
 @pytest.mark.parametrize("run", RUNS)

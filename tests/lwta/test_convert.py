@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import timm
@@ -9,7 +11,7 @@ import torch
 import torchvision
 from torch import nn
 
-from lwta import LWTA, competitions, convert
+from lwta import LWTA, competitions, convert, create_model
 
 
 def _note_calls(model: nn.Module) -> list[str]:
@@ -70,6 +72,106 @@ def test_interrupted_forward_does_not_shift_the_call_sites() -> None:
     assert calls == [0, 1]
 
 
+class _SharedActivation(nn.Module):
+    """Two layers of different width that share one activation; the forward pass can be held or broken between."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.relu = nn.Linear(8, 8), nn.Linear(8, 16), nn.ReLU()
+
+    def between(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.relu(self.b(self.between(self.relu(self.a(x)))))
+
+
+def _widths_seen(model: nn.Module) -> list[set[int]]:
+    """For each call site, a set to which each of its calls will add the number of blocks that it saw."""
+    widths: list[set[int]] = [set() for _ in model.relu]
+    for seen, layer in zip(widths, model.relu, strict=True):
+        layer.register_winners_hook(lambda _, winners, seen=seen: seen.add(winners.values.shape[-1]))
+    return widths
+
+
+def test_threads_do_not_share_the_turn_of_the_call_sites() -> None:
+    model = convert(_SharedActivation(), 4)
+    widths = _widths_seen(model)
+    barrier = threading.Barrier(4)
+    model.between = lambda x: (barrier.wait(timeout=60), x)[1]  # all four threads stand between the two calls
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: [model(torch.randn(4, 8)) for _ in range(20)], range(4)))
+    assert widths == [{2}, {4}]
+
+
+def test_a_forward_within_a_forward_and_one_that_breaks_leave_the_turn_alone() -> None:
+    model = convert(_SharedActivation(), 4)
+    widths = _widths_seen(model)
+    depth: list[int] = []
+
+    def between(x: torch.Tensor) -> torch.Tensor:
+        depth.append(len(depth))
+        if len(depth) == 1:
+            model(torch.randn(2, 8))  # a whole forward pass
+        if len(depth) == 2:
+            with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+                model(torch.randn(2, 5))  # one that breaks before its first call
+        if len(depth) == 3:
+            raise RuntimeError("broken between the calls")
+        return x
+
+    model.between = between
+    model(torch.randn(4, 8))
+    with pytest.raises(RuntimeError, match="broken between"):
+        model(torch.randn(4, 8))
+    model(torch.randn(4, 8))
+    assert widths == [{2}, {4}]
+
+
+def _replica(module: nn.Module) -> nn.Module:
+    """What DataParallel runs in a thread of its own: shallow copies of the modules."""
+    replica = module._replicate_for_data_parallel()
+    replica._parameters = module._parameters
+    replica._modules = {name: child and _replica(child) for name, child in module._modules.items()}
+    return replica
+
+
+def test_replicas_of_a_converted_network_count_for_themselves() -> None:
+    model = convert(_SharedActivation(), 4)
+    widths = _widths_seen(model)
+    barrier = threading.Barrier(2)
+    model.between = lambda x: (barrier.wait(timeout=60), x)[1]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda replica: replica(torch.randn(2, 8)), [_replica(model), _replica(model)]))
+    assert widths == [{2}, {4}]
+
+
+def test_branches_without_competition_at_the_addition_keep_their_call_sites() -> None:
+    block = create_model("resnet20", 4, placement="branches").layer1[0]
+    calls: list[int] = []
+    for k, layer in enumerate(block.relu):
+        layer.register_forward_hook(lambda *_, k=k: calls.append(k))
+    block.relu(torch.randn(1, 16, 4, 4))  # one call outside a forward pass, as after an interrupted one
+    block(torch.randn(1, 16, 4, 4))
+    assert calls == [0, 0, 1]
+
+
+@pytest.mark.slow
+def test_compiled_call_sites_are_right_in_every_thread() -> None:
+    model = convert(_SharedActivation(), 4, eval_mode="argmax").eval()
+    compiled = torch.compile(model, fullgraph=True)
+    inputs = torch.randn(6, 4, 8)
+    with ThreadPoolExecutor(3) as pool:
+        for x, y in zip(inputs, pool.map(compiled, inputs), strict=True):
+            torch.testing.assert_close(y, model(x))
+
+
+def test_export_follows_the_call_sites() -> None:
+    model = convert(_SharedActivation(), 4, eval_mode="argmax").eval()
+    x = torch.randn(3, 8)
+    torch.testing.assert_close(torch.export.export(model, (x,)).module()(x), model(x))
+
+
 def test_timm_vit() -> None:
     model = convert(timm.create_model("deit_tiny_patch16_224"), 24)
     names = [name for name, _ in competitions(model)]
@@ -114,6 +216,10 @@ def test_errors_say_what_to_do() -> None:
         convert(plain, 2)
     assert isinstance(convert(plain, 2, replace=nn.Tanh)[1], LWTA)
     model = nn.Sequential(nn.Linear(4, 8), nn.ReLU())
+    with pytest.raises(TypeError, match="unexpected keyword argument 'inplace'"):
+        convert(model, 2, inplace=True)  # type: ignore[call-arg]
+    with pytest.raises(ValueError, match="eval_mode must be one of"):
+        convert(model, 2, eval_mode="mean")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"include pattern 'layer4\.\*' matches no activation; they are 1"):
         convert(model, 2, include="layer4.*")
     with pytest.raises(ValueError, match=r"does not run on an input of shape \(1, 5\) .* example_input"):

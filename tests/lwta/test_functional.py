@@ -1,11 +1,16 @@
 """Public functions: arguments, seeds, and life under torch's transformations."""
 
+from pathlib import Path
+
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import distribute_tensor
 from torch.utils.checkpoint import checkpoint
 
-from lwta import Winners, functional
+from lwta import LWTA, Winners, functional
 
 FUNCTIONS = [
     pytest.param(functional.lwta, id="lwta"),
@@ -49,6 +54,106 @@ def test_bad_options() -> None:
         functional.lwta(x, 2, seed=3)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="seed must be on the device of x"):
         functional.lwta(x, 2, seed=torch.tensor(1, device="meta"))
+
+
+@pytest.mark.parametrize("temperature", [1e-45, 1e-39, 1e39, 1e300])
+def test_a_temperature_that_float32_cannot_hold_is_refused(temperature: float) -> None:
+    x = torch.randn(2, 8)
+    with pytest.raises(ValueError, match=r"positive and finite, got 1e.*; it ranges from 1.2e-38 to 8.5e\+37"):
+        functional.lwta(x, 2, temperature=temperature)
+
+
+@pytest.mark.parametrize("temperature", [2.0**-126, 2.0**126])
+@pytest.mark.parametrize("mode", ["sample", "relaxed"])
+def test_extreme_temperatures_keep_output_and_gradient_finite(mode: str, temperature: float) -> None:
+    x = torch.randn(2, 8, requires_grad=True)
+    y = functional.lwta(x, 2, mode=mode, temperature=temperature)  # type: ignore[arg-type]
+    y.sum().backward()
+    assert y.isfinite().all()
+    assert x.grad is not None
+    assert not x.grad.isnan().any()
+
+
+@pytest.mark.filterwarnings("ignore:.*Sparse.*:UserWarning", "ignore:.*nested tensors.*:UserWarning")
+def test_tensors_that_are_not_dense_are_refused_by_name_and_layout() -> None:
+    x, weight = torch.randn(2, 8), torch.randn(8, 8)
+    nested = torch.nested.nested_tensor
+    for tensor, seen in (
+        (x.to_sparse(), "torch.sparse_coo"),
+        (x.to_sparse_csr(), "torch.sparse_csr"),
+        (x.to_mkldnn(), "torch._mkldnn"),
+        (nested([x[0], x[1]]), "nested tensor of layout torch.strided"),
+        (nested([x[0], x[1]], layout=torch.jagged), "nested tensor of layout torch.jagged"),
+    ):
+        message = f"x must be a dense tensor, got a .*{seen}"
+        for call in (
+            lambda x=tensor: functional.lwta(x, 2),
+            lambda x=tensor: functional.winners(x, 2),
+            lambda x=tensor: functional.expected(x, 2),
+            lambda x=tensor: functional.kl_to_uniform(x, 2),
+            lambda x=tensor: functional.linear_winners(x, weight, None, 2),
+            lambda x=tensor: functional.mlp(x, weight, None, weight, None, 2),
+        ):
+            with pytest.raises(TypeError, match=message):
+                call()
+    with pytest.raises(TypeError, match=r"weight must be a dense tensor, .* layout torch\.sparse_coo"):
+        functional.linear_winners(x, weight.to_sparse(), None, 2)
+    with pytest.raises(TypeError, match=r"x must be a tensor .*, got str"):
+        functional.linear_winners("x", weight, None, 2)  # type: ignore[arg-type]
+
+
+def test_a_distributed_tensor_is_refused_by_name(tmp_path: Path) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1)
+    try:
+        x = distribute_tensor(torch.randn(2, 8), init_device_mesh("cpu", (1,)))
+        with pytest.raises(TypeError, match="x must be a plain tensor, got a DTensor"):
+            functional.lwta(x, 2)
+    finally:
+        dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.float64])
+def test_a_masked_unit_has_no_chance_and_no_gradient(dtype: torch.dtype) -> None:
+    x = torch.tensor([[-torch.inf, 0.0, 0.0, 1.0]], dtype=dtype, requires_grad=True)
+    rest = x.detach()[:, 1:].requires_grad_()
+    y = functional.expected(x, 4)
+    y.square().sum().backward()
+    functional.expected(rest, 3).square().sum().backward()
+    torch.testing.assert_close(y[:, 1:], functional.expected(rest, 3))
+    torch.testing.assert_close(x.grad[:, 1:], rest.grad)
+    assert y[0, 0] == x.grad[0, 0] == 0
+    for seed in range(20):
+        assert functional.winners(x, 4, seed=torch.tensor(seed)).indices.item() != 0
+
+
+def test_a_masked_unit_of_a_perceptron_leaves_all_gradients_finite() -> None:
+    weights = torch.randn(24, 8), torch.randn(24), torch.randn(3, 24)
+    weights[1][[0, 5, 13]] = -torch.inf
+    leaves = [w.requires_grad_() for w in weights]
+    x = torch.randn(5, 8, requires_grad=True)
+    y, _ = functional.mlp(x, leaves[0], leaves[1], leaves[2], None, 12)
+    gradients = torch.autograd.grad(y.sum(), (x, *leaves))
+    assert all(gradient.isfinite().all() for gradient in gradients)
+    assert (gradients[1][[0, 5, 13]] == 0).all()
+    assert (gradients[2][[0, 5, 13]] == 0).all()
+
+
+def test_a_block_of_minus_infinity_alone_goes_to_its_first_unit_or_has_no_law() -> None:
+    x = torch.full((1, 3), -torch.inf)
+    assert functional.lwta(x, 3).tolist() == [[-torch.inf, 0, 0]]
+    winners = functional.winners(x, 3)
+    assert (winners.values.item(), winners.indices.item()) == (-torch.inf, 0)
+    assert functional.lwta(x, 3, mode="relaxed").isnan().all()
+    assert functional.expected(x, 3).isnan().all()
+
+
+@pytest.mark.slow
+def test_a_temperature_that_changes_compiles_without_graph_breaks() -> None:
+    model, x = LWTA(4), torch.randn(5, 8)
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    for temperature in (1.5, 1.2, 1.0):
+        model.temperature = temperature
+        assert compiled(x).shape == x.shape
 
 
 def test_default_axis_is_channels_of_images() -> None:

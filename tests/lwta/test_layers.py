@@ -1,7 +1,9 @@
 """Layers: drop-in for what they replace, winners from the competition itself."""
 
 import copy
+import inspect
 import io
+from dataclasses import asdict
 from functools import partial
 
 import pytest
@@ -10,7 +12,8 @@ import torch
 from timm.layers import Mlp
 from torch import nn
 
-from lwta import LWTA, Competition, LWTAConv2d, LWTALinear, LWTAMlp, Winners, functional
+from lwta import LWTA, Competition, LWTAConv2d, LWTALinear, LWTAMlp, Winners, convert, functional
+from lwta.layers import CompetitionKeywords, CompetitionSettings
 
 
 def _active_share(y: torch.Tensor) -> float:
@@ -179,6 +182,43 @@ def test_repr_names_what_is_not_default() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda **settings: LWTA(2, **settings),
+        lambda **settings: LWTALinear(4, 8, 2, **settings),
+        lambda **settings: LWTAConv2d(4, 8, 1, competitors=2, **settings),
+        lambda **settings: LWTAMlp(4, 8, competitors=2, **settings).act,
+        lambda **settings: convert(nn.Sequential(nn.Linear(4, 8), nn.ReLU()), 2, **settings)[1],
+    ],
+)
+def test_every_layer_takes_the_settings_of_a_competition(build) -> None:  # type: ignore[no-untyped-def]
+    settings = CompetitionSettings(temperature=0.5, eval_mode="argmax", dim=1, track_kl=True)
+    layer = build(**asdict(settings))
+    assert {name: getattr(layer, name) for name in asdict(settings)} == asdict(settings)
+    assert repr(layer).endswith("competitors=2, temperature=0.5, eval_mode='argmax', dim=1, track_kl=True)")
+    for name, value in asdict(CompetitionSettings(dim=-1)).items():
+        setattr(layer, name, value)
+    with pytest.raises(ValueError, match="temperature must be positive and finite"):
+        build(temperature=1e-45)
+    with pytest.raises(ValueError, match="eval_mode must be one of"):
+        build(eval_mode="mean")
+
+
+def test_lwta_spells_out_all_settings_with_their_defaults() -> None:
+    parameters = inspect.signature(LWTA).parameters
+    defaults = asdict(CompetitionSettings())
+    assert {name: parameters[name].default for name in defaults} == defaults
+    assert list(defaults) == list(CompetitionKeywords.__annotations__)
+
+
+def test_only_an_activation_layer_takes_inplace() -> None:
+    assert isinstance(LWTA(inplace=True), LWTA)
+    for build in (lambda **k: LWTALinear(4, 8, **k), lambda **k: LWTAMlp(4, **k)):
+        with pytest.raises(TypeError, match="unexpected keyword argument 'inplace'"):
+            build(inplace=True)
+
+
 def test_trains_under_compile_without_graph_breaks() -> None:
     model = nn.Sequential(LWTALinear(8, 16, 4), nn.Linear(16, 2))
     compiled = torch.compile(model, fullgraph=True)
@@ -242,12 +282,14 @@ def test_compact_mlp_steps_aside_for_whoever_needs_the_dense_tensor() -> None:
     assert mlp(x).shape == (3, 8)
 
 
-def test_in_mode_expected_every_unit_answers_in_eval_alone() -> None:
+def test_in_mode_expected_every_unit_is_active_in_eval_alone() -> None:
     torch.manual_seed(0)
     x = torch.randn(4, 6)
     layer = LWTA(3, eval_mode="expected")
     assert (layer(x) != 0).sum() == 8  # winners, in training
+    assert not layer.uses_expected_output
     layer.eval()
+    assert layer.uses_expected_output
     assert torch.equal(layer(x), functional.expected(x, 3))
     told: list[Winners] = []
     layer.register_winners_hook(lambda _, winners: told.append(winners))

@@ -43,7 +43,7 @@ def test_the_divergence_pulls_the_competition_towards_uniform(kl_weight: float) 
 
 
 def test_errors() -> None:
-    with pytest.raises(ValueError, match="'1' has it not"):
+    with pytest.raises(ValueError, match="'1' does not have it"):
         ELBOLoss(network(False), kl_weight=0.1)
     with pytest.raises(ValueError, match=r"kl_weight must be at least 0, got -0\.1"):
         ELBOLoss(network(True), kl_weight=-0.1)
