@@ -1,3 +1,3 @@
 """Version of the library: the one source, which packaging reads too."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
