@@ -198,7 +198,7 @@ def is_scalar(value: Any) -> bool:
 
 
 def _settings(module: nn.Module, reader: _Reader, own: bool) -> Iterator[tuple[str, str]]:
-    """Yield name and text of the attributes of a module that count: none of a competition, whose repr shows them all."""
+    """Yield name and text of the attributes of a module that count; a competition has none, as its repr shows all."""
     if isinstance(module, Competition) and not own:
         return
     for name, value in vars(module).items():

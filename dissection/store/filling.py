@@ -165,7 +165,7 @@ class Filler:
             )
 
     def _unfit(self) -> set[int]:
-        """Find the shards whose activations are of other images than their embeddings, as some images were unreadable."""
+        """Find the shards whose activations and embeddings are of different images, as some were unreadable once."""
         table, folder = ImageTable(self._images), self._activations.folder
         keys = {shard: table.keys[table.rows(folder.grid.images_of(shard))] for shard in folder.entries}
         return {shard for shard in folder.entries if not self._activations.fits(shard, keys[shard])}

@@ -38,7 +38,7 @@ def functions_of(value: Any) -> Iterator[FunctionType]:
 
 
 def reached(function: FunctionType, owner: type | None, own: bool) -> Iterator[tuple[str, Any]]:
-    """Yield name and value of everything that a function may use: closure cells, methods, globals, and module functions.
+    """Yield name and value of everything that a function may use: closure cells, methods, globals, modules' functions.
 
     For a function of a library only two kinds are yielded: methods, which the user's class may have overridden, and the
     functions that it wraps.
@@ -164,7 +164,7 @@ def _bytecode(code: CodeType) -> str:
 
 
 def is_method(function: FunctionType, owner: type | None) -> bool:
-    """Return whether a function is a method of a class, written in its module or in that of a class it inherits from."""
+    """Return whether a function was written in the module of a class, or in that of a class it inherits from."""
     return owner is not None and any(base.__module__ == function.__module__ for base in owner.__mro__)
 
 

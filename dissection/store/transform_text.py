@@ -102,7 +102,7 @@ def _is_constant(value: object) -> bool:
 
 
 def _held(thing: object, depth: int) -> str:
-    """Return the functions that an object holds, as text; for an object whose repr is an address, also its constants."""
+    """Return the functions that an object holds, as text; where its repr is an address, also its constants."""
     opaque = bool(_ADDRESS.search(repr(thing)))
     methods = [method for name, method in inspect.getmembers(type(thing), inspect.isfunction) if name != "__init__"]
     state = {name for method in methods for name in _assigned(method.__code__)} if opaque else set()
