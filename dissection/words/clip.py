@@ -165,7 +165,7 @@ def _open(name: str) -> tuple[Any, Callable[[Image.Image], Tensor], Callable[[li
 
 
 def _reason(error: Exception) -> str:
-    """Return the first line of an error, without PyTorch's advice to unpickle the whole file, which may run any code."""
+    """Return the first line of an error, without PyTorch's advice to unpickle the whole file, which may run code."""
     line = (str(error).splitlines() or [type(error).__name__])[0]
     return "it is no file of weights alone, and whatever else it holds is not read" if "weights_only" in line else line
 
