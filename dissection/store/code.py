@@ -7,12 +7,12 @@ machines on which the network is the same.
 from __future__ import annotations
 
 import inspect
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import is_dataclass
 from enum import Enum
 from functools import partial
+from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import Any
 
@@ -148,7 +148,7 @@ class _Reader:
         if isinstance(value, np.generic):  # some are a str or float too, with a repr of their own
             return self.plain(value.item(), depth)
         if isinstance(value, str):
-            return None if PLACE.fullmatch(value) or os.path.isabs(value) else repr(value)
+            return None if PLACE.fullmatch(value) or Path(value).is_absolute() else repr(value)
         if value is None or isinstance(value, bool | int | float | complex | bytes | torch.dtype):
             return repr(value)
         if isinstance(value, Enum):

@@ -28,7 +28,12 @@ _RESOURCE_FORKS = "__MACOSX"  # beside the images in archives that a Mac packed
 
 
 class Sample(NamedTuple):
-    """Sample of a probing set: an image under its key, or the reason why it cannot be read."""
+    """Sample of a probing set: an image under its key, or the reason why it cannot be read.
+
+    Example:
+        >>> Sample("broken.png", None, problem="it is empty").image is None
+        True
+    """
 
     key: str
     """Name of the image, different for every image of a probe."""
@@ -78,7 +83,14 @@ class Probe(Dataset[Sample], ABC):
 
 
 class IndexedProbe(Probe):
-    """Probe whose keys are known and whose images can be read in any order, any number of times."""
+    """Probe whose keys are known and whose images can be read in any order, any number of times.
+
+    Example:
+        >>> from PIL import Image
+        >>> probe = Probe.of([("a", Image.new("RGB", (4, 4))), ("b", Image.new("RGB", (4, 4)))])
+        >>> isinstance(probe, IndexedProbe), len(probe), probe[1].key
+        (True, 2, 'b')
+    """
 
     keys: Sequence[str]
 

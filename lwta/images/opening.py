@@ -152,5 +152,5 @@ def expand(name: str) -> Iterator[str]:
 
 
 def _is_keyed(source: Sequence[Any]) -> bool:
-    """Whether a list or tuple holds (key, image) pairs rather than images with labels."""
+    """Return whether a list or tuple holds (key, image) pairs rather than images with labels."""
     return bool(source) and isinstance(source[0], tuple | list) and isinstance(next(iter(source[0]), None), str)

@@ -119,7 +119,7 @@ def _verify(content: Any, expected: object, path: Path) -> None:
 
 
 def _reason(error: Exception, path: Path) -> str:
-    """Return why PyTorch did not read a file, without its advice to unpickle anything, which may run the file's code."""
+    """Return why PyTorch did not read a file, without its advice to unpickle anything, which may run any code."""
     if path.stat().st_size == 0:
         return "it is empty"
     forbidden = _FORBIDDEN.search(str(error))

@@ -31,8 +31,8 @@ class ModelConfig:
     drop_path: float = 0.0
     """Largest probability of dropping a residual branch in training, reached in the last block; transformers only."""
     placement: Placement = "everywhere"
-    """Which activations of a residual network compete: all of them, or those within its branches and the stem, so that
-    nothing stands between the additions."""
+    """Choice of the activations that compete in a residual network: all of them, or only those within its branches and
+    the stem, so that nothing stands between the additions."""
     norm_scale: float = 1.0
     """Initial scale of the batch norms right before a competition, in residual networks."""
     temperature: float = 1.67

@@ -127,7 +127,7 @@ class TensorBatches(Batches):
         self._mean, self._std = torch.tensor(mean).view(-1, 1, 1), torch.tensor(std).view(-1, 1, 1)
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch, from step ``first`` on."""
+        """Yield the batches of an epoch, from step ``first`` on."""
         for step, places in list(enumerate(self.places(epoch)))[first:]:
             inputs = self._inputs[places].float() / 255
             if self._augment is not None:
@@ -181,7 +181,7 @@ class LoadedBatches(Batches):
         self._workers = workers
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch, from step ``first`` on."""
+        """Yield the batches of an epoch, from step ``first`` on."""
         steps = [[(epoch, place) for place in places.tolist()] for places in self.places(epoch)[first:]]
         loader = DataLoader(
             self._dataset,
@@ -210,7 +210,7 @@ class _Transformed(Dataset[tuple[Tensor, int]]):
 
 
 def crop_and_flip(inputs: Tensor, generator: torch.Generator) -> Tensor:
-    """Augment images (n, C, H, W): shift each by up to an eighth of its side, filling in zeros, and mirror half of them.
+    """Augment images (n, C, H, W): shift each by up to an eighth of its side, padded with zeros, and mirror about half.
 
     Returns:
         Images of the same shape.

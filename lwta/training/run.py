@@ -25,7 +25,13 @@ from lwta.training.trainer import Trainer
 
 
 class Training(NamedTuple):
-    """Result of `train`."""
+    """Result of `train`.
+
+    Example:
+        >>> evaluation = Evaluation(top1=0.9, top5=1.0, loss=0.3, images=100)
+        >>> Training(nn.Identity(), [{"epoch": 0, "lr": 0.1}], {"argmax": evaluation}).evaluations["argmax"].top1
+        0.9
+    """
 
     model: nn.Module
     """The trained network, in eval mode: the moving average of the weights, if the recipe has one."""

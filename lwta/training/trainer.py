@@ -78,9 +78,8 @@ class Trainer:
         self._forward = wrapped(model, self.device, self.group.world_size, compile)
         self.epoch, self.step = 0, 0
         self.history: list[Row] = []
-        self._sums = torch.zeros(
-            3, dtype=torch.float64, device=self.device
-        )  # loss, correct predictions and images of this epoch
+        # loss, correct predictions and images of this epoch
+        self._sums = torch.zeros(3, dtype=torch.float64, device=self.device)
         self._seconds = 0.0
         self._watched = finite_tensors(model)
 
