@@ -83,7 +83,7 @@ def names_assigned(code: CodeType) -> set[str]:
     stores = ("STORE_ATTR", "STORE_GLOBAL", "STORE_DEREF", "DELETE_ATTR")
     names: set[str] = set()
     for part in _codes(code):
-        names |= {one.argval for one in dis.get_instructions(part) if one.opname in stores}
+        names |= {instruction.argval for instruction in dis.get_instructions(part) if instruction.opname in stores}
         if "register_buffer" in part.co_names:
             names |= {constant for constant in part.co_consts if isinstance(constant, str)}
     return names
@@ -159,7 +159,9 @@ def _syntax(node: Any) -> str:
 
 
 def _bytecode(code: CodeType) -> str:
-    constants = [_bytecode(one) if isinstance(one, CodeType) else repr(one) for one in code.co_consts]
+    constants = [
+        _bytecode(constant) if isinstance(constant, CodeType) else repr(constant) for constant in code.co_consts
+    ]
     return f"{code.co_code.hex()} {code.co_names} {constants}"
 
 

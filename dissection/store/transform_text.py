@@ -34,14 +34,14 @@ def describe(thing: object, depth: int = _DEPTH) -> str:
     if depth == 0:
         return _name(thing)
     if isinstance(thing, partial):
-        arguments = [describe(one, depth - 1) for one in (thing.func, thing.args, thing.keywords)]
+        arguments = [describe(part, depth - 1) for part in (thing.func, thing.args, thing.keywords)]
         return f"partial({', '.join(arguments)})"
     if isinstance(thing, MethodType):
         return f"{_name(thing)} of {describe(thing.__self__, depth - 1)}"
     if isinstance(thing, FunctionType):
         return f"{_name(thing)} {checksum(_source(thing) + _surroundings(thing, depth))}"
     if isinstance(thing, list | tuple):
-        return f"[{', '.join(describe(one, depth - 1) for one in thing)}]"
+        return f"[{', '.join(describe(item, depth - 1) for item in thing)}]"
     if isinstance(thing, Mapping):
         return f"{{{', '.join(f'{key}: {describe(value, depth - 1)}' for key, value in thing.items())}}}"
     return without_addresses(repr(thing)) + _held(thing, depth)
@@ -68,7 +68,7 @@ def _source(function: FunctionType) -> str:
 
 def _code(code: CodeType) -> str:
     """Return the bytecode, names and constants of a function as text."""
-    constants = [_code(one) if isinstance(one, CodeType) else repr(one) for one in code.co_consts]
+    constants = [_code(constant) if isinstance(constant, CodeType) else repr(constant) for constant in code.co_consts]
     return f"{code.co_code.hex()} {code.co_names} {constants}"
 
 
@@ -109,7 +109,7 @@ def _held(thing: object, depth: int) -> str:
     parts = [describe(method, depth - 1) for method in methods if opaque]
     for name, value in sorted(getattr(thing, "__dict__", {}).items()):
         values = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else [value]
-        functions = any(callable(one) and not isinstance(one, type) for one in values)
+        functions = any(callable(item) and not isinstance(item, type) for item in values)
         if functions or (opaque and name not in state and _is_constant(value)):
             parts.append(f"{name}={describe(value, depth - 1)}")
     return f" with {', '.join(parts)}" if parts else ""

@@ -33,25 +33,25 @@ def stopped_by_signals() -> Iterator[None]:
     forked, such as one that reads images, ends by the signal as it would have without this context.
     """
     process, main_thread = os.getpid(), threading.current_thread() is threading.main_thread()
-    ours = [one for one in _SIGNALS if main_thread and signal.getsignal(one) is signal.SIG_DFL]
+    ours = [number for number in _SIGNALS if main_thread and signal.getsignal(number) is signal.SIG_DFL]
 
     def stop(signum: int, frame: FrameType | None) -> None:
         if os.getpid() != process:
             signal.signal(signum, signal.SIG_DFL)
             os.kill(os.getpid(), signum)
             return
-        for one in ours:
-            signal.signal(one, signal.SIG_IGN)
+        for number in ours:
+            signal.signal(number, signal.SIG_IGN)
         _expect_ends_of_workers()
         raise Stopped(signum)
 
     try:
-        for one in ours:
-            signal.signal(one, stop)
+        for number in ours:
+            signal.signal(number, stop)
         yield
     finally:
-        for one in ours:
-            signal.signal(one, signal.SIG_DFL)
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _expect_ends_of_workers() -> None:

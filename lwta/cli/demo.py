@@ -92,7 +92,7 @@ def _show(arguments: argparse.Namespace) -> dict[str, Any]:
         "accuracy": accuracy,
         "named_after_their_digit": named,
         "labels": labels_of(dissection),
-        "explanations": [{"image": one.key, **one.explanation.to_dict()} for one in explained],
+        "explanations": [{"image": image.key, **image.explanation.to_dict()} for image in explained],
     }
 
 

@@ -135,8 +135,8 @@ def _class(text: str | None, names: Sequence[str] | None) -> int | str | None:
 
 def _emit(explained: Sequence[Explained], arguments: argparse.Namespace) -> None:
     """Print the explanations, or write them as JSON, or both."""
-    listed = [{"image": one.key, **one.explanation.to_dict(rows=arguments.top)} for one in explained]
-    text = "\n\n".join(f"{printable(one.key)}\n{one.explanation.table(arguments.top)}" for one in explained)
+    listed = [{"image": image.key, **image.explanation.to_dict(rows=arguments.top)} for image in explained]
+    text = "\n\n".join(f"{printable(image.key)}\n{image.explanation.table(arguments.top)}" for image in explained)
     emit(listed, text, arguments.json)
 
 
@@ -155,10 +155,10 @@ def _write_maps(explained: Sequence[Explained], folder: Path, top: int) -> int:
     written = 0
     for number, (key, _, explanation) in enumerate(explained, 1):
         for layer, evidence in explanation.evidence.items():
-            for rank, one in enumerate(evidence[:top], 1):
-                if one.where is not None and explanation.seen is not None:
-                    name = f"{number:02d}-{_part(Path(key).stem)}-{_part(layer)}-{rank:02d}-{one.neuron}.png"
-                    explanation.heat_map(one, MAP_SIDE).save(folder / name)
+            for rank, found in enumerate(evidence[:top], 1):
+                if found.where is not None and explanation.seen is not None:
+                    name = f"{number:02d}-{_part(Path(key).stem)}-{_part(layer)}-{rank:02d}-{found.neuron}.png"
+                    explanation.heat_map(found, MAP_SIDE).save(folder / name)
                     written += 1
     return written
 

@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
         findings, text = audit.to_dict(), audit.table()
     else:
         found = dissection.search(arguments.text, arguments.n)
-        findings, text = {"text": arguments.text, "neurons": [one._asdict() for one in found]}, _table(found)
+        findings, text = {"text": arguments.text, "neurons": [neuron._asdict() for neuron in found]}, _table(found)
     emit(findings, text, arguments.json)
     return 0
 
@@ -47,9 +47,9 @@ def _table(found: Sequence[Found]) -> str:
     if not found:
         return "No neuron was found: all are dead."
     columns = [
-        Column("layer", [one.layer for one in found]),
-        Column("neuron", [str(one.neuron) for one in found], right=True),
-        Column("score", [f"{one.score:.3f}" for one in found], right=True),
-        Column("its concept", [one.concept or "–" for one in found]),
+        Column("layer", [neuron.layer for neuron in found]),
+        Column("neuron", [str(neuron.neuron) for neuron in found], right=True),
+        Column("score", [f"{neuron.score:.3f}" for neuron in found], right=True),
+        Column("its concept", [neuron.concept or "–" for neuron in found]),
     ]
     return text_table(columns)

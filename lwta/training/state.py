@@ -134,7 +134,7 @@ def _differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     for name, value in now.items():
         if isinstance(value, Mapping) and isinstance(saved[name], Mapping):
             names = dict.fromkeys([*saved[name], *value])
-            found += _differences(*({one: part.get(one) for one in names} for part in (saved[name], value)))
+            found += _differences(*({key: part.get(key) for key in names} for part in (saved[name], value)))
         elif saved[name] != value:
             found.append(f"{name} {_short(saved[name])}, now {_short(value)}")
     return found
