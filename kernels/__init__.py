@@ -1,9 +1,9 @@
 """Triton GPU kernels of the competition and of dissection, and their eager definitions.
 
 operations/     one file per operation: kernels, launch, registration with torch under ``torch.ops.lwta``
-eager/          the definitions in PyTorch, which the kernels must equal, and what runs on a CPU
-triton_parts/   what several kernels share: layout of blocks, noise, products, launches
-transforms.py   the operations where transforms of `torch.func` may be active: the forms named ``transformable_…``
+eager/          definitions in PyTorch, which the kernels must equal, and the code that runs on a CPU
+triton_parts/   parts that several kernels use: layout of blocks, noise, products, launches
+transforms.py   forms of the operations, named ``transformable_…``, that the transforms of `torch.func` accept
 
 Users call `lwta.functional`, which checks arguments, follows autocast, and documents the operations.
 """

@@ -13,6 +13,7 @@ import torch
 
 
 def _no_second_derivative(ctx: Any, *grads: Any) -> Any:
+    """Raise NotImplementedError: there is no autograd rule."""
     raise NotImplementedError("operations of lwta have first derivatives only, and those in reverse mode")
 
 
@@ -25,15 +26,15 @@ def transformable(
     backward: Callable[..., Any] = _no_second_derivative,
     setup_context: Callable[..., None] = _keep_nothing,
 ) -> Callable[..., Any]:
-    """An operation as a function that the transforms of `torch.func` accept; it takes positional arguments only.
+    """Return an operation as a function that the transforms of `torch.func` accept.
 
-    `vmap` calls the operation once for each sample.
+    The function takes positional arguments only. `vmap` calls the operation once for each sample.
 
     Args:
-        operation: an operator of `torch.library`.
-        backward: the rule that is registered for it, which calls transformable operations only; by default it has
-            none, and a derivative of it raises NotImplementedError.
-        setup_context: the function that is registered with the rule.
+        operation: operator of `torch.library`.
+        backward: autograd rule that is registered for it, which must call transformable operations only; by default
+            there is none, and a derivative raises NotImplementedError.
+        setup_context: function that is registered with the rule.
     """
 
     class Transformable(torch.autograd.Function):

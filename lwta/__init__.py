@@ -50,7 +50,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """`lwta.train`, which loads timm's optimisers and data, when it is first asked for."""
+    """Return `lwta.train`, whose import loads timm's optimisers and data, so that it waits until it is asked for."""
     if name == "train":
         from lwta.training import train
 

@@ -1,4 +1,4 @@
-"""`python -m lwta`: the command line."""
+"""Entry point of ``python -m lwta``: the command line."""
 
 import sys
 

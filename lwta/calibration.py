@@ -1,4 +1,4 @@
-"""Batch-norm statistics for winners that are found without noise."""
+"""Calibration of batch norms for winners that are found without noise."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ def calibrate(
 ) -> nn.Module:
     """Prepare, in place, a network that was trained with sampled winners for another mode of evaluation.
 
-    Sets the evaluation mode of all competitive layers, and measures the statistics of all batch norms anew with it: the
+    All competitive layers are set to the mode, and the statistics of all batch norms are measured anew with it: the
     largest response of a block is larger than the sampled one, layer upon layer, so the running statistics of training
-    do not hold under argmax. No weight changes. On a trained network this regains over half of what argmax loses
-    against sampling (``python -m benchmarks accuracy``); a network without batch norms only gets the mode.
+    do not hold under argmax. No weight changes. On a trained network this regains over half of the accuracy that argmax
+    loses against sampling (``python -m benchmarks accuracy``). In a network without batch norms only the mode changes.
 
     Args:
         model: network with competitive layers.
         loader: batches of training images as in evaluation, not augmented; tensors, or sequences that begin with one. A
-            thousand images and batches of a hundred do.
+            thousand images in batches of a hundred are enough.
         mode: "argmax" or "expected", or "sample" to go back.
-        batches: how many to use; None means all.
-        seed: of sampled winners.
+        batches: number of batches to use; None means all.
+        seed: seed of sampled winners.
 
     Returns:
         ``model`` itself.

@@ -1,4 +1,4 @@
-"""Argument checks with one voice: the argument's name, what was seen, what was expected."""
+"""Argument checks, whose errors all name the argument, the value seen and the value expected."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
-_TEMPERATURES = (2.0**-126, 2.0**126)  # of these 1/τ is finite, and not 0, in float32
+_TEMPERATURES = (2.0**-126, 2.0**126)  # between these bounds 1/τ is finite, and not 0, in float32
 
 
 def check_dense(name: str, x: Tensor) -> None:
@@ -59,7 +59,7 @@ def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 def check_width(name: str, width: int, competitors: int) -> None:
-    """Raise ValueError unless ``width`` units can be cut into blocks of ``competitors``; TypeError as for these."""
+    """Raise ValueError unless ``competitors`` divides ``width``; it is itself checked by `check_competitors`."""
     check_competitors(competitors)
     if width % competitors:
         raise ValueError(f"competitors must divide {name}: got competitors={competitors}, {name}={width}")

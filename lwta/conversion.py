@@ -1,4 +1,4 @@
-"""Conversion of networks: competition in the place of their activation functions."""
+"""Conversion of networks, whose activation functions competition replaces."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 class CallSites(nn.ModuleList):
-    """One layer for each time that a module is called in a forward pass of the module that owns it.
+    """List of layers, one for each time that a module is called in a forward pass of the module that owns it.
 
     torchvision's residual blocks call one ``self.relu`` after every convolution. Layers that compete have settings,
-    winners and neurons of their own, so each call gets its own, in the order of the calls. Every thread counts for
-    itself, and so does every forward pass within another one.
+    winners and neurons of their own, so each call gets a layer of its own, in the order of the calls. Calls are counted
+    by thread, and anew in every forward pass within another one.
     """
 
     def __init__(self, layers: Sequence[nn.Module]) -> None:
@@ -44,7 +44,7 @@ class CallSites(nn.ModuleList):
         self._turn.next = 0
 
     def finish(self) -> None:
-        """End a forward pass of the owner, complete or not: one around it, if any, goes on where it was."""
+        """End a forward pass of the owner, complete or not; an outer one, if any, goes on where it was."""
         *outer, self._turn.next = getattr(self._turn, "outer", ()) or (0,)
         self._turn.outer = tuple(outer)
 
@@ -94,8 +94,8 @@ def convert(
 
     Raises:
         TypeError: ``competitors`` is not an int, or a keyword is unknown.
-        ValueError: ``competitors``, ``temperature`` or ``eval_mode`` is out of range; a width that U does not divide,
-            named; nothing to replace; a pattern that matches nothing; a model that does not run on the example.
+        ValueError: ``competitors``, ``temperature`` or ``eval_mode`` is out of range; U does not divide a width, which
+            is named; there is nothing to replace; a pattern matches nothing; the model does not run on the example.
 
     Example:
         >>> model = convert(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), competitors=4)
@@ -149,6 +149,7 @@ def _select(
 
 
 def _matching(argument: str, patterns: str | Sequence[str], names: list[str]) -> list[str]:
+    """Return the names that one of the patterns matches; raise ValueError if a pattern matches none."""
     patterns = [patterns] if isinstance(patterns, str) else list(patterns)
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
@@ -161,7 +162,7 @@ def _widths_by_call(
 ) -> dict[str, list[int]]:
     """Return for each name the width of the competing axis at each of its calls in one forward pass.
 
-    A module under several names is called through one object; stand-ins of its own for each name tell them apart.
+    A module may have several names; a stand-in for each name distinguishes its calls.
     """
     widths: dict[str, list[int]] = {name: [] for name in names}
     originals = {name: model.get_submodule(name) for name in names}
@@ -180,7 +181,7 @@ def _widths_by_call(
 
 
 class _Observer(nn.Module):
-    """Stand-in for an activation that notes the width of what passes."""
+    """Stand-in for an activation, which notes the width of its inputs and returns them."""
 
     def __init__(self, widths: list[int], dim: int | None) -> None:
         super().__init__()
@@ -221,6 +222,7 @@ def _example_input(model: nn.Module) -> Tensor:
 
 
 def _check_widths(widths: dict[str, list[int]], competitors: int) -> None:
+    """Raise ValueError if no activation is called, or U does not divide the width of one."""
     if not widths:
         raise ValueError("none of the selected activations is called in a forward pass; nothing to convert")
     bad = [f"{name} ({width} units)" for name, calls in widths.items() for width in calls if width % competitors]

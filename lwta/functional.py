@@ -1,4 +1,4 @@
-"""The operations as functions: argument checks and documentation around the kernels.
+"""Operations as functions: argument checks and documentation around the kernels.
 
 Everything random is a pure function of a seed. Where none is given, one is drawn from the default generator of the
 input's device, so `torch.manual_seed`, activation checkpointing, CUDA graphs and `torch.compile` behave as usual.
@@ -82,7 +82,7 @@ def lwta(
 
 
 def expected(x: Tensor, competitors: int, *, dim: int | None = None) -> Tensor:
-    """Mean of `lwta` over all draws: every unit gives its response times its chance to win, softmax(h)·h.
+    """Return the mean of `lwta` over all draws: each response times its probability to win, softmax(h)·h.
 
     The output is not sparse. As deterministic evaluation of a network trained with sampled winners it can serve better
     than argmax, which turns every response that is a little ahead into a certain winner (benchmarks: README). Plain
@@ -120,7 +120,7 @@ def winners(
     dim: int | None = None,
     seed: Tensor | None = None,
 ) -> Winners:
-    """The competition of `lwta` in compact form: the winner of each block and its response.
+    """Return the winners of the competition of `lwta` in compact form: index and response of each block's winner.
 
     The same seed gives the same winners as `lwta`. Differentiable in the values, whose gradient goes to the winners.
 
@@ -159,7 +159,7 @@ def linear_winners(
     mode: WinnerMode = "sample",
     seed: Tensor | None = None,
 ) -> Winners:
-    """A linear layer and the `winners` of its output, in one kernel on a GPU: the responses never reach memory.
+    """Apply a linear layer and return the `winners` of its output; in one kernel on a GPU, without dense responses.
 
     Differentiable; the gradient of a value goes to the winner that it belongs to. Under autocast the operands are cast
     to its type, as those of a linear layer are. The kernel serves float16 and bfloat16; float32 takes the library's
@@ -195,7 +195,7 @@ def linear_winners(
 
 
 def winners_linear(winners: Winners, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """A linear layer fed by winners: ``linear(winners.to_dense(), weight, bias)`` without the dense input.
+    """Apply a linear layer to winners: ``linear(winners.to_dense(), weight, bias)`` without the dense input.
 
     Differentiable in the values, weight and bias, with the same bits each time. Which algorithm runs depends on the
     device, the number of rows and U: see `lwta.kernels.winners_linear`. Under autocast the operands are cast to its
@@ -235,10 +235,10 @@ def mlp(
     temperature: float = 1.67,
     seed: Tensor | None = None,
 ) -> tuple[Tensor, Winners]:
-    """A perceptron with competition, ``linear(lwta(linear(x, weight1, bias1)), weight2, bias2)``, keeping only winners.
+    """Apply a perceptron with competition, ``linear(lwta(linear(x, weight1, bias1)), weight2, bias2)``.
 
-    The gradient is that of `lwta`: every competitor learns. Kept for backward: ``x``, the winners and the seed; the
-    responses are computed again.
+    Between the layers only the winners are kept. The gradient is that of `lwta`: every competitor learns. Saved for
+    backward are ``x``, the winners and the seed; the responses are computed again.
 
     Args:
         x: (…, in_features).
@@ -280,7 +280,7 @@ def mlp(
 
 
 def _as_linear_operands(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
-    """The operands in the type of autocast, where it is on, as `torch.nn.functional.linear` has them."""
+    """Return the operands, cast to the type of autocast where it is on, as `torch.nn.functional.linear` casts them."""
     check_dense("x", x)
     kind = x.device.type
     if not torch.is_autocast_enabled(kind):
@@ -290,7 +290,7 @@ def _as_linear_operands(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple
 
 
 def kl_to_uniform(x: Tensor, competitors: int, *, dim: int | None = None) -> Tensor:
-    """Mean over blocks of KL(softmax(h) ‖ uniform) = Σ_u π_u·log π_u + log U, in nats.
+    """Return the mean over blocks of KL(softmax(h) ‖ uniform) = Σ_u π_u·log π_u + log U, in nats.
 
     The regulariser of the ELBO (DISCOVER, arXiv 2310.04929): 0 where every competitor is equally likely to win, log U
     where one always does. Differentiable; the sum does not depend on the order of execution.
@@ -320,7 +320,7 @@ def draw_seed(device: torch.device) -> Tensor:
 
 
 def _seed_for(x: Tensor, mode: str, seed: Tensor | None) -> Tensor | None:
-    """The seed to use: the one given, checked; a fresh one; or none, where nothing is random."""
+    """Return the seed to use: the given one, checked, or a new one; None where nothing is random."""
     if mode == "argmax":
         return None
     if seed is None:

@@ -23,7 +23,7 @@ EvalMode = Literal["sample", "argmax", "expected"]
 
 
 class CompetitionKeywords(TypedDict, total=False):
-    """Keywords that every layer with competition takes, and `lwta.convert`; see `LWTA` for their meaning."""
+    """Keywords of every layer with competition and of `lwta.convert`; see `LWTA` for their meaning."""
 
     temperature: float
     eval_mode: EvalMode
@@ -55,6 +55,11 @@ class Competition(nn.Module):
     `torch.fx.symbolic_trace` records a layer as one node that calls it, so that a traced network draws winners anew at
     every run, follows the layer's settings, and calls its winners hooks.
 
+    Example:
+        >>> from lwta import LWTA
+        >>> isinstance(LWTA(2), Competition), LWTA(2).competitors
+        (True, 2)
+
     Attributes:
         competitors: U, the number of units in a block.
         temperature: τ of the straight-through gradient; `lwta.set_temperature` sets it for a whole network.
@@ -75,6 +80,7 @@ class Competition(nn.Module):
     _DEFAULT_DIM: int | None = None
 
     def _set_competition(self, competitors: int, settings: CompetitionSettings) -> None:
+        """Set the attributes of the competition; raise TypeError or ValueError for impossible ``competitors``."""
         check_competitors(competitors)
         self.competitors = competitors
         self.temperature = settings.temperature
@@ -86,7 +92,7 @@ class Competition(nn.Module):
 
     @property
     def uses_expected_output(self) -> bool:
-        """Whether the layer, in its present mode, outputs the expectation over winners in place of one draw."""
+        """True if the layer, in its present mode, outputs the expectation over winners in place of one draw."""
         return not self.training and self.eval_mode == "expected"
 
     def draw(self, device: torch.device) -> tuple[functional.WinnerMode, Tensor | None]:
@@ -130,7 +136,7 @@ class Competition(nn.Module):
         return winners.to_dense()
 
     def _responses_unused(self, x: Tensor) -> bool:
-        """Whether neither backward nor the KL needs the responses, and the fused kernel serves this type and device."""
+        """Return whether nothing needs the dense responses and the fused kernel serves this type and device."""
         half = x.dtype in (torch.float16, torch.bfloat16) or torch.is_autocast_enabled(x.device.type)
         return (
             x.is_cuda and half and not torch.is_grad_enabled() and not self.track_kl and not self.uses_expected_output
@@ -227,7 +233,7 @@ class LWTALinear(nn.Linear, Competition):
         out_features: width of the output. U must divide it.
         competitors: U.
         bias: whether the layer has one.
-        device: where the parameters lie, as in `nn.Linear`.
+        device: device of the parameters, as in `nn.Linear`.
         dtype: type of the parameters, as in `nn.Linear`.
         **settings: ``temperature``, ``eval_mode``, ``dim`` and ``track_kl``, as in `LWTA`, but ``dim=None`` is the last
             axis.
@@ -339,7 +345,7 @@ class LWTAConv2d(nn.Conv2d, Competition):
         return self.compete(super().forward(input))
 
     def _is_linear_over(self, input: Tensor) -> bool:
-        """Whether this convolution is a linear layer on the positions of ``input``, which lie channels last."""
+        """Return whether this convolution is a linear layer on the positions of ``input``, which is channels last."""
         pointwise = self.kernel_size == (1, 1) and self.stride == (1, 1) and self.padding in ((0, 0), "valid", "same")
         rows = input.movedim(-3, -1).is_contiguous()
         return pointwise and rows and self.groups == 1 and self.dim in (-3, input.ndim - 3)
@@ -421,7 +427,7 @@ class LWTAMlp(nn.Module):
         return self.drop2(y)
 
     def _is_plain(self, x: Tensor) -> bool:
-        """Whether nothing needs the dense tensor between the layers.
+        """Return whether nothing needs the dense tensor between the layers.
 
         A layer that was replaced, a hook on one, a dropout that drops, the expected output, and the KL need it.
         """

@@ -1,4 +1,4 @@
-"""Objective on which networks with competition are trained."""
+"""Objective of training for networks with competition."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lwta.network import competitions, kl_divergence
 
 
 class ELBOLoss(nn.Module):
-    """Cross-entropy + λ·Σ_layers KL(π ‖ uniform): the negative evidence lower bound, up to constants.
+    """Negative evidence lower bound, up to constants: cross-entropy + λ·Σ_layers KL(π ‖ uniform).
 
     DISCOVER, arXiv 2310.04929, eq. 7, with the weight λ on its KL terms; π = softmax(h) in each block.
     The KL of a layer is its mean over blocks, images and positions, at the network's last forward pass.

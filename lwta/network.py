@@ -12,13 +12,19 @@ from lwta.layers import Competition, EvalMode
 
 
 def competitions(model: nn.Module) -> Iterator[tuple[str, Competition]]:
-    """Yield name and module of every competitive layer, in the order of ``model.named_modules()``."""
+    """Yield name and module of every competitive layer, in the order of ``model.named_modules()``.
+
+    Example:
+        >>> [name for name, layer in competitions(nn.Sequential(nn.Linear(4, 8), LWTA(2)))]
+        ['1']
+    """
     for name, module in model.named_modules():
         if isinstance(module, Competition):
             yield name, module
 
 
-def _some_competitions(model: nn.Module) -> list[tuple[str, Competition]]:
+def _require_competitions(model: nn.Module) -> list[tuple[str, Competition]]:
+    """Return name and module of every competitive layer; raise ValueError if there is none."""
     layers = list(competitions(model))
     if not layers:
         raise ValueError(f"model must have competitive layers, but {type(model).__name__} has none; see lwta.convert")
@@ -39,7 +45,7 @@ def kl_divergence(model: nn.Module) -> Tensor:
         >>> model = nn.Sequential(nn.Linear(4, 8), LWTA(2, track_kl=True))
         >>> loss = model(torch.randn(3, 4)).square().mean() + 0.1 * kl_divergence(model)
     """
-    tracked = [(name, layer) for name, layer in _some_competitions(model) if layer.track_kl]
+    tracked = [(name, layer) for name, layer in _require_competitions(model) if layer.track_kl]
     if not tracked:
         raise ValueError("no layer of the model tracks its KL; build the layers with track_kl=True")
     divergences = []
@@ -51,24 +57,36 @@ def kl_divergence(model: nn.Module) -> Tensor:
 
 
 def set_temperature(model: nn.Module, temperature: float) -> None:
-    """Set τ in every competitive layer.
+    """Set the temperature τ of every competitive layer.
 
     Raises:
         ValueError: ``temperature`` is not positive and finite, or there is no such layer.
+
+    Example:
+        >>> layer = LWTA(2)
+        >>> set_temperature(layer, 0.5)
+        >>> layer
+        LWTA(competitors=2, temperature=0.5)
     """
     check_temperature(temperature)
-    for _, layer in _some_competitions(model):
+    for _, layer in _require_competitions(model):
         layer.temperature = temperature
 
 
 def set_eval_mode(model: nn.Module, mode: EvalMode) -> None:
-    """Set what every competitive layer does in eval mode: "sample" or "argmax" its winners, or output "expected".
+    """Set the behaviour of every competitive layer in eval mode: "sample", "argmax" or "expected", as in `LWTA`.
 
     Raises:
         ValueError: ``mode`` is none of the three, or the model has no such layer.
+
+    Example:
+        >>> layer = LWTA(2)
+        >>> set_eval_mode(layer, "argmax")
+        >>> layer
+        LWTA(competitors=2, eval_mode='argmax')
     """
     check_eval_mode(mode)
-    for _, layer in _some_competitions(model):
+    for _, layer in _require_competitions(model):
         layer.eval_mode = mode
 
 

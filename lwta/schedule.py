@@ -1,4 +1,4 @@
-"""The temperature of the straight-through gradient over the course of training."""
+"""Schedule of the temperature of the straight-through gradient over the course of training."""
 
 from __future__ import annotations
 
@@ -70,11 +70,11 @@ class TemperatureSchedule:
 
     @property
     def temperature(self) -> float:
-        """τ after the steps taken so far."""
+        """Temperature τ after the steps taken so far."""
         return self.temperature_at(self.steps)
 
     def temperature_at(self, steps: int) -> float:
-        """τ after this number of steps."""
+        """Return the temperature τ after this number of steps."""
         if self.kind == "exponential":
             return max(self.end, self.start / self.factor ** (steps // self.every))
         if self.kind == "cosine" and self.total is not None:

@@ -1,4 +1,4 @@
-"""Usage of the competitions of a network over many images: how often each unit wins."""
+"""Usage of the competitions of a network over many images, that is, how often each unit wins."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lwta.support.seeds import seeded
 from lwta.support.tables import Column, text_table
 from lwta.winners import Winners
 
-_EVIDENCE = 10  # competitions for each competitor, before a block that one unit always won is said to have collapsed
+_EVIDENCE = 10  # competitions per competitor from which on a block that one unit always won counts as collapsed
 
 
 def entropy_of(shares: Tensor) -> Tensor:
@@ -34,8 +34,9 @@ class LayerUsage(NamedTuple):
     """Usage of one layer: how often each of its units won."""
 
     layer: str
+    """Name of the layer."""
     wins: Tensor
-    """(B, U) int64: how often each unit won."""
+    """Number of wins of each unit, (B, U) int64."""
     active: float
     """Share of the outputs that were not 0: at most 1/U, less where winners responded with 0."""
     kl: float
@@ -43,27 +44,27 @@ class LayerUsage(NamedTuple):
 
     @property
     def competitors(self) -> int:
-        """U, the number of competitors in a block."""
+        """Number of competitors in a block, U."""
         return self.wins.shape[1]
 
     @property
     def shares(self) -> Tensor:
-        """Share of its block's competitions that each unit won: (B, U) float64."""
+        """Share of its block's competitions that each unit won, (B, U) float64."""
         return self.wins.double() / self.wins.sum(1, keepdim=True)
 
     @property
     def entropy(self) -> Tensor:
-        """Entropy of the shares of each block over log U: (B,) float64, 0 if one unit wins all, 1 if all win alike."""
+        """Entropy of the shares of each block over log U, (B,) float64: 0 if one unit wins all, 1 if all win alike."""
         return entropy_of(self.shares)
 
     @property
     def dead(self) -> list[int]:
-        """Units that never won, as indices in 0…K−1."""
+        """Indices, 0…K−1, of the units that never won."""
         return (self.wins.flatten() == 0).nonzero().flatten().tolist()
 
     @property
     def collapsed(self) -> list[int]:
-        """Blocks in which one unit won every one of at least 10·U competitions."""
+        """Indices of the blocks in which one unit won every one of at least 10·U competitions."""
         total = self.wins.sum(1)
         one_wins = (self.wins.amax(1) == total) & (total >= _EVIDENCE * self.competitors) & (self.competitors > 1)
         return one_wins.nonzero().flatten().tolist()
@@ -71,9 +72,16 @@ class LayerUsage(NamedTuple):
 
 @dataclass(frozen=True)
 class Usage:
-    """Usage of every competitive layer of a network; printed, it is a table."""
+    """Usage of every competitive layer of a network; as text, a table.
+
+    Example:
+        >>> from lwta import LWTA
+        >>> usage(LWTA(2, eval_mode="argmax"), [torch.tensor([[1.0, 2.0]])]).layers[0].wins.tolist()
+        [[0, 1]]
+    """
 
     layers: tuple[LayerUsage, ...]
+    """Usage of each layer, in the order of the layers."""
 
     @property
     def active(self) -> float:
@@ -126,20 +134,20 @@ class Usage:
 
 
 def usage(model: nn.Module, loader: Iterable[Any], *, batches: int | None = None, seed: int = 0) -> Usage:
-    """Measure how a network's competitions are used in eval mode, with the winners that its layers find in that mode.
+    """Measure how often each unit of a network wins in eval mode, with the winners that its layers find in that mode.
 
     Args:
         model: a network with competitive layers.
         loader: batches: tensors, or sequences that begin with one, such as (images, labels).
-        batches: how many to look at; None means all.
-        seed: of the sampled winners; the global generators are left as they were.
+        batches: number of batches to use; None means all.
+        seed: seed of the sampled winners; the global generators are left as they were.
 
     Returns:
         A `Usage`: for each layer how often each unit won, the winner entropy of each block, dead units, the share of
         active units and the KL to uniform.
 
     Warns:
-        RuntimeWarning: in some blocks of a layer one unit always wins: the competition has collapsed there.
+        RuntimeWarning: in some blocks of a layer one unit always wins, which means that the competition has collapsed.
 
     Raises:
         ValueError: no layer competes, or the loader is empty.
@@ -167,7 +175,7 @@ def usage(model: nn.Module, loader: Iterable[Any], *, batches: int | None = None
 
 
 class _Counter:
-    """Counter of the figures of one layer, by hooks on it."""
+    """Counter of the figures of one layer, which are collected by hooks."""
 
     def __init__(self, name: str, layer: Competition) -> None:
         self.name, self.layer = name, layer
@@ -198,7 +206,7 @@ class _Counter:
 
 @contextmanager
 def _watched(counters: list[_Counter]) -> Iterator[None]:
-    """Hook the counters to their layers, which also compute their KL meanwhile."""
+    """Context in which the counters are hooked to their layers, which also compute their KL."""
     tracked = [counter.layer.track_kl for counter in counters]
     handles = []
     try:
@@ -215,6 +223,7 @@ def _watched(counters: list[_Counter]) -> Iterator[None]:
 
 
 def _warn_of_collapse(found: Usage) -> None:
+    """Warn of layers in which some blocks have collapsed."""
     collapsed = [
         f"{layer.layer} ({len(layer.collapsed)} of {len(layer.wins)} blocks)"
         for layer in found.layers

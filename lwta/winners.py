@@ -1,4 +1,4 @@
-"""The compact outcome of a competition: one value and one index per block."""
+"""Winners: the result of a competition in compact form, one value and one index per block."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lwta.kernels import index_dtype
 class Winners(NamedTuple):
     """Winners of B blocks of U competitors, at any number of positions.
 
-    Of K = B·U units only the B winners are active, so this is everything there is to know about the layer's output.
+    Only B of the K = B·U units are active, the winners, so these tensors hold the whole output of the layer.
 
     Example:
         >>> w = Winners(torch.tensor([[3.0, -1.0]]), torch.tensor([[1, 0]], dtype=torch.uint8), competitors=2)
@@ -25,21 +25,21 @@ class Winners(NamedTuple):
     """
 
     values: Tensor
-    """(…, B): response of each winner, possibly negative."""
+    """Response of each winner, (…, B), possibly negative."""
 
     indices: Tensor
-    """(…, B): which competitor of its block won, 0…U−1; the smallest unsigned type that fits."""
+    """Index of each winner in its block, (…, B), 0…U−1, of the smallest unsigned type that fits."""
 
     competitors: int
-    """U, the number of competitors in a block."""
+    """Number of competitors in a block, U."""
 
     def units(self) -> Tensor:
-        """Return the unit numbers of the winners, 0…K−1: (…, B) int64."""
+        """Return the unit numbers of the winners, (…, B) int64, 0…K−1."""
         blocks = torch.arange(self.indices.shape[-1], device=self.indices.device)
         return blocks * self.competitors + self.indices.to(torch.int64)
 
     def to_dense(self) -> Tensor:
-        """Return (…, B·U) with the winners' values at their units, 0 elsewhere; differentiable in the values."""
+        """Return the dense output, (…, B·U): the values at the winners, 0 elsewhere; differentiable in the values."""
         shape = (*self.values.shape, self.competitors)
         dense = torch.zeros(shape, dtype=self.values.dtype, device=self.values.device)
         index = self.indices.to(torch.int64).unsqueeze(-1)
@@ -58,8 +58,7 @@ class Winners(NamedTuple):
             competitors: U.
 
         Raises:
-            ValueError: if U does not divide the last axis, or the shapes of ``dense`` and ``indices`` do not belong
-                together.
+            ValueError: U does not divide the last axis, or the shapes of ``dense`` and ``indices`` do not fit together.
         """
         if competitors < 1 or dense.ndim == 0 or dense.shape[-1] % competitors:
             raise ValueError(
@@ -77,12 +76,12 @@ class Winners(NamedTuple):
 def dense_as(h: Tensor, winners: Winners, dim: int | None) -> Tensor:
     """Return the output of `lwta.functional.lwta` for the responses ``h`` from their winners, with no new competition.
 
-    The same values in the same memory layout: NaN throughout a block that has one, and channels last where ``h`` has
-    them so. No gradient passes to the losers.
+    Values and memory layout are the same: a block with a NaN is NaN throughout, and the output is channels last if
+    ``h`` is. No gradient passes to the losers.
 
     Args:
         h: responses.
-        winners: of ``h``.
+        winners: winners of the competition among ``h``.
         dim: axis that competed; None means 1 for 4-D ``h``, else −1.
 
     Raises:

@@ -115,8 +115,10 @@ def digit_examples(held_out: bool) -> list[Example]:
     for target in range(10):
         pixels = digits.images[digits.target == target]
         cut = round(0.8 * len(pixels))
-        for image in map(digit_image, pixels[cut:] if held_out else pixels[:cut]):
-            examples.append(Example(image, {"digit": CONCEPTS["digit"][target], **stroke_facts(image)}))
+        examples += [
+            Example(image, {"digit": CONCEPTS["digit"][target], **stroke_facts(image)})
+            for image in map(digit_image, pixels[cut:] if held_out else pixels[:cut])
+        ]
     return examples
 
 

@@ -49,6 +49,13 @@ class Explained(NamedTuple):
     """Explained image, for a page of its own in the atlas.
 
     A sequence of them is the argument ``explained`` of `lwta.dissection.Dissection.to_report`.
+
+    Example:
+        >>> explanation = Explanation(predicted=0, class_name="ship", probability=0.9, logit=2.0, target=0,
+        ...                           target_name="ship", versus=None, versus_name=None, explained_logit=2.0, draws=1,
+        ...                           probabilities=[], evidence={})
+        >>> Explained("ship.jpg", None, explanation).explanation.class_name
+        'ship'
     """
 
     key: str

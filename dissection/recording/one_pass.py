@@ -1,4 +1,4 @@
-"""The pass over the probe: every batch of images once through the network and once through CLIP."""
+"""Pass over the probe, in which every batch of images runs once through the network and once through CLIP."""
 
 from __future__ import annotations
 
@@ -20,23 +20,25 @@ from lwta.support.seeds import derive, seeded
 
 
 class Encoded(NamedTuple):
-    """What the network and CLIP made of one batch of the probe."""
+    """Activations and CLIP embeddings of one batch of the probe."""
 
     number: int
-    """Of the batch, from 0: images ``number·batch_size`` to ``(number + 1)·batch_size − 1`` of the probe."""
+    """Number of the batch, from 0: images ``number·batch_size`` to ``(number + 1)·batch_size − 1`` of the probe."""
     keys: list[str]
-    """Of the n readable images."""
+    """Keys of the n readable images."""
     labels: list[str | None]
+    """Labels of the n readable images; None for an image without one."""
     features: Tensor
-    """(n, d) float32 CLIP embeddings, normalised; (0, 0) where no image was readable."""
+    """CLIP embeddings, (n, d) float32, normalised; (0, 0) where no image was readable."""
     activations: dict[str, Activations]
-    """By layer, on the n images; empty where no image was readable."""
+    """Activations on the n images, by layer; empty where no image was readable."""
     skipped: list[Skipped]
+    """Images that could not be read."""
 
 
 @dataclass(frozen=True)
 class Pass:
-    """What it takes to run network and CLIP over the probe, or any part of it. Arguments as in `dissect`."""
+    """Settings of a pass over the probe, or any part of it; see `lwta.dissection.dissect` for their meaning."""
 
     model: nn.Module
     layers: Sequence[str]
@@ -54,15 +56,18 @@ class Pass:
 
     @property
     def place(self) -> torch.device:
-        """Where to compute."""
+        """Device to compute on: the one asked for, else that of the model."""
         return device_of(self.model) if self.device is None else torch.device(self.device)
 
 
 def encode(work: Pass, only: Collection[int] | None = None) -> Iterator[Encoded]:
-    """Run network and CLIP over the probe, batch by batch.
+    """Run network and CLIP over the probe, and yield the results batch by batch.
 
-    Only the batches of the numbers in ``only`` are run, None means all. What a batch gives depends on its images and
-    its number, not on which others are run.
+    The result of a batch depends on its images and its number, not on which other batches are run.
+
+    Args:
+        work: settings of the pass.
+        only: numbers of the batches to run; None means all.
 
     Raises:
         TypeError: CLIP returned no tensor of floating-point numbers.
@@ -97,7 +102,12 @@ def encode(work: Pass, only: Collection[int] | None = None) -> Iterator[Encoded]
 
 
 class Network:
-    """The dissected network, run for what its layers give."""
+    """Dissected network, run for the activations of its layers.
+
+    Args:
+        work: settings of the pass.
+        taps: hooks on the layers.
+    """
 
     def __init__(self, work: Pass, taps: Sequence[Tap]) -> None:
         model = work.model
@@ -113,7 +123,17 @@ class Network:
         self._channels_last = place.type == "cuda" and convolves  # which the convolutions of tensor cores ask for
 
     def __call__(self, inputs: Tensor, keys: Sequence[str], number: int) -> dict[str, Activations]:
-        """By layer, the activations on the images of the batch of this number, averaged over the draws."""
+        """Return the activations on a batch by layer, averaged over the draws.
+
+        Args:
+            inputs: preprocessed images of the batch.
+            keys: their keys.
+            number: number of the batch, on which the draws depend.
+
+        Raises:
+            ValueError: a layer did not run exactly once, or gave NaN or infinity; the pooling does not fit a layer.
+            TypeError: the output of a layer is not a tensor of 2, 3 or 4 dimensions.
+        """
         inputs = inputs.to(self._place, non_blocking=True)
         if inputs.is_floating_point():
             inputs = inputs.to(self._type)

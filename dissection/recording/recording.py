@@ -1,4 +1,4 @@
-"""One pass over the probe, and what stays of it."""
+"""Recordings: activations and CLIP embeddings of all images of the probe, kept from one pass over it."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from lwta.support.text import printable, repeated, some
 
 
 class Shard(NamedTuple):
-    """Some images of the probing set with what one layer and CLIP made of them."""
+    """Part of the probing set: n images with their CLIP embeddings and the activations of one layer."""
 
     ranks: Tensor
-    """(n,) int64: place of each image's key among all keys of the probe in sorted order; ties are broken by it."""
+    """Place of each image's key among all keys of the probe in sorted order, (n,) int64; it breaks ties."""
 
     features: Tensor
-    """(n, d) float32: normalised CLIP image embeddings."""
+    """CLIP embeddings of the images, (n, d) float32, normalised."""
 
     activations: Activations
-    """Of D neurons on the n images."""
+    """Activations of the D neurons of the layer on the n images."""
 
 
 class Tally:
@@ -38,16 +38,16 @@ class Tally:
 
     def __init__(self) -> None:
         self.wins: Tensor | None = None
-        """(D,) int64: on how many images each neuron won; None for a layer without competition."""
+        """Number of images on which each neuron won, (D,) int64; None for a layer without competition."""
         self.positions_won: Tensor | None = None
-        """(D,) float64: sum over the images of the share of positions that each won; None without competition."""
+        """Sum over the images of the share of positions each neuron won, (D,) float64; None without competition."""
         self.competitors: int | None = None
-        """U; None for a layer without competition."""
+        """Competitors in a block, U; None for a layer without competition."""
         self.active = torch.zeros((), dtype=torch.bool)
-        """(D,) bool: whether each won on any image, or, without competition, was other than 0 on any."""
+        """Mask of the active neurons, (D,) bool: those that won an image or, without competition, were not always 0."""
 
     def update(self, activations: Activations) -> None:
-        """Take in the activations of a shard."""
+        """Add the activations of a shard."""
         wins, positions = activations.wins(), activations.positions_won()
         self.active = self.active | activations.active()
         self.competitors = activations.competitors
@@ -57,16 +57,16 @@ class Tally:
 
 
 class Recording(ABC):
-    """Activations of the dissected layers on every image of the probe, and the images' CLIP embeddings.
+    """Recording: activations of the dissected layers on every image of the probe, and the images' CLIP embeddings.
 
-    Of competitive layers only the wins are kept.
+    For competitive layers only the wins are kept.
 
     Args:
-        keys: of the N images, in the order of the pass.
-        labels: of the images, where the probe had any.
+        keys: keys of the N images, in the order of the pass.
+        labels: labels of the images, where the probe had any.
         layers: names of the layers.
         skipped: images that could not be read.
-        pool: as the user gave it.
+        pool: pooling, as the user gave it.
 
     Raises:
         ValueError: a key occurs twice.
@@ -87,7 +87,7 @@ class Recording(ABC):
         self._tallies: dict[str, Tally] = {}
 
     def shards(self, layer: str) -> Iterator[Shard]:
-        """Yield every image once, a portion at a time, with what one layer made of it."""
+        """Yield all shards, in their order, with the activations of one layer."""
         if layer in self._tallies:
             yield from self.some_shards(layer, self.numbers)
             return
@@ -104,34 +104,34 @@ class Recording(ABC):
 
     @abstractmethod
     def some_shards(self, layer: str, numbers: Iterable[int]) -> Iterator[Shard]:
-        """Yield the shards of these numbers, in their order; a shard without a readable image is left out."""
+        """Yield the shards with these numbers, in their order; a shard without a readable image is left out."""
 
     @cached_property
     def sorted_keys(self) -> list[str]:
-        """The keys by rank."""
+        """Keys of the images in sorted order, that is, by rank."""
         return sorted(self.keys)
 
     @cached_property
     def ranks(self) -> Tensor:
-        """(N,) int64: place of each image's key among the sorted keys."""
+        """Place of each image's key among the sorted keys, (N,) int64."""
         rank = {key: i for i, key in enumerate(self.sorted_keys)}
         return torch.tensor([rank[key] for key in self.keys])
 
     def wins(self, layer: str) -> Tensor | None:
-        """(D,) int64: on how many images each neuron won; None for a layer without competition."""
+        """Return the number of images on which each neuron won, (D,) int64; None for a layer without competition."""
         return self._tally(layer).wins
 
     def competitors(self, layer: str) -> int | None:
-        """U of a competition, whose block b has the neurons b·U to b·U + U − 1; None without competition."""
+        """Return the competitors in a block, U, or None without competition; block b has neurons b·U to b·U + U − 1."""
         return self._tally(layer).competitors
 
     def win_shares(self, layer: str) -> Tensor | None:
-        """(D,) float64: share of all images and positions that each neuron won; None without competition."""
+        """Return the share of all images and positions that each neuron won, (D,) float64; None without competition."""
         positions = self._tally(layer).positions_won
         return None if positions is None else positions / len(self.keys)
 
     def block_shares(self, layer: str) -> Tensor | None:
-        """(B, U) float64: how the competitors of each block divide its wins; None without competition."""
+        """Return the share of its block's wins that each competitor has, (B, U) float64; None without competition."""
         shares, competitors = self.win_shares(layer), self.competitors(layer)
         if shares is None or competitors is None:
             return None
@@ -139,11 +139,17 @@ class Recording(ABC):
         return blocks / blocks.sum(1, keepdim=True)
 
     def active(self, layer: str) -> Tensor:
-        """(D,) bool: whether each neuron won on any image, or, without competition, was other than 0 on any."""
+        """Return a mask of the active neurons, (D,) bool.
+
+        A neuron is active if it won on any image or, without competition, was other than 0 on any.
+        """
         return self._tally(layer).active
 
     def top_images(self, layer: str, n: int) -> list[list[tuple[str, float]]]:
-        """For each neuron, keys and activations of the ≤ n images that excite it most; ties go to the smaller key."""
+        """Return keys and activations of the n images that excite each neuron most; ties go to the smaller key.
+
+        A neuron of a competition has fewer if it won on fewer images.
+        """
         best = torch.empty(0)
         for shard in self.shards(layer):
             candidates = pack(shard.activations.dense(absent=float("-inf")), shard.ranks[:, None]).T
@@ -155,6 +161,7 @@ class Recording(ABC):
         return images
 
     def _tally(self, layer: str) -> Tally:
+        """Return the counts of a layer, for which all shards are read once."""
         if layer not in self._tallies:
             for _ in self.shards(layer):
                 pass
@@ -162,12 +169,15 @@ class Recording(ABC):
 
 
 class MemoryRecording(Recording):
-    """A recording in memory.
+    """Recording in memory.
 
     Args:
-        batches: of the whole probe, in order, each with a readable image at least.
+        batches: batches of the whole probe, in order, each with at least one readable image.
         skipped: images that could not be read.
-        pool: as the user gave it.
+        pool: pooling, as the user gave it.
+
+    Raises:
+        ValueError: a key occurs twice.
     """
 
     def __init__(self, batches: Sequence[Encoded], skipped: Sequence[Skipped], pool: Pool) -> None:
@@ -178,11 +188,11 @@ class MemoryRecording(Recording):
 
     @property
     def numbers(self) -> range:
-        """Numbers of the batches, each of which is a shard."""
+        """Numbers of the batches; each is a shard."""
         return range(len(self._batches))
 
     def some_shards(self, layer: str, numbers: Iterable[int]) -> Iterator[Shard]:
-        """Yield the batches of these numbers."""
+        """Yield the batches with these numbers as shards."""
         ends = list(accumulate(len(batch.keys) for batch in self._batches))
         for number in numbers:
             batch = self._batches[number]
@@ -191,7 +201,19 @@ class MemoryRecording(Recording):
 
 
 def record(work: Pass, *, progress: bool) -> Recording:
-    """Run network and CLIP once over the probe."""
+    """Run network and CLIP once over the probe, and return the recording in memory.
+
+    Args:
+        work: settings of the pass.
+        progress: show a bar.
+
+    Raises:
+        ValueError: no image is readable, a key occurs twice, or the pass itself fails as `encode` does.
+        TypeError: CLIP or a layer returned something else than a tensor of the right kind.
+
+    Warns:
+        UserWarning: images were skipped.
+    """
     probe, read = work.probe, list[Encoded]()
     total = None if probe.keys is None else len(probe.keys)
     with tqdm(total=total, desc="dissecting", unit=" images", disable=not progress) as bar:
@@ -204,7 +226,19 @@ def record(work: Pass, *, progress: bool) -> Recording:
 
 
 def warn_of_skipped(name: str, readable: int, skipped: list[Skipped]) -> None:
-    """Warn, to the caller of `dissect`, of images that were skipped; raise if there were no others."""
+    """Warn of images that were skipped; the warning points to the caller of `dissect`.
+
+    Args:
+        name: name of the probe.
+        readable: number of images that were read.
+        skipped: images that were not.
+
+    Raises:
+        ValueError: no image was readable.
+
+    Warns:
+        UserWarning: images were skipped.
+    """
     why = ""
     if skipped:
         keys = some([image.key for image in skipped])

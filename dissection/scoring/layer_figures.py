@@ -14,9 +14,16 @@ from lwta.winner_usage import entropy_of
 
 
 class LayerScores(NamedTuple):
-    """Scores of one layer; NaN for what is not defined."""
+    """Scores of one layer; NaN where a score is not defined.
+
+    Example:
+        >>> figures = dict.fromkeys(LayerScores._fields, 0.0)
+        >>> LayerScores(**{**figures, "layer": "act", "monosemanticity": 0.7}).monosemanticity
+        0.7
+    """
 
     layer: str
+    """Name of the layer."""
     neurons: int
     """Number of neurons, D."""
     competitors: int | None

@@ -1,4 +1,4 @@
-"""Cosine between the cubes of centred activations and of centred similarities to a concept."""
+"""Cosine similarity between the cubes of centred activations and of centred similarities to a concept."""
 
 from __future__ import annotations
 
@@ -9,30 +9,31 @@ from torch.nn.functional import embedding_bag
 from lwta.dissection.similarity.kept_shards import Columns, KeepsShards
 from lwta.kernels import concept_similarity
 
-WEIGHTS = 2**28  # cubes of activations that exist at a time on a GPU
-TILE = 2**22  # similarities of images and concepts that exist at a time
-LEAST = 2.0**-100  # share of its cosines that a neuron of small activations keeps, so that float32 can order them
-DENSE = 1 / 32  # share of neurons that win on an image from which zeros, multiplied, cost less than rows, gathered
+WEIGHTS = 2**28  # cubes of activations in memory at a time on a GPU
+TILE = 2**22  # similarities of images and concepts in memory at a time
+LEAST = 2.0**-100  # smallest factor on the scores of a neuron with small activations, so that float32 can order them
+DENSE = 1 / 32  # share of neurons that win on an image from which multiplying zeros costs less than gathering rows
 
 
 class CosCubed(KeepsShards):
-    """score[i, m] = ⟨a³, p³⟩ / (‖a³‖·‖p³‖), of activations and similarities less their means over the images.
+    """Cubed cosine similarity: score[i, m] = ⟨a³, p³⟩ / (‖a³‖·‖p³‖), with a and p centred over the images.
 
-    Cubes are elementwise, and norms are at least ``min_norm``. This is ``cos_similarity_cubed`` of CLIP-Dissect
-    (Oikarinen & Weng, ICLR 2023), which DISCOVER uses: large deviations count most.
+    a are the activations of neuron i and p the similarities of the images to concept m, each less its mean. Cubes are
+    elementwise, and norms are at least ``min_norm``. This is ``cos_similarity_cubed`` of CLIP-Dissect (Oikarinen &
+    Weng, ICLR 2023), which DISCOVER uses: large deviations count most.
 
-    Activations are brought to a largest magnitude of 0.5 to 1 by a power of two, which is exact, before their cubes are
-    formed: so no scale of float32 overflows or vanishes. ``min_norm`` still counts for them as they were, as published:
-    a neuron with a smaller ‖a³‖ has smaller scores, in the same order. They do not fall below 2⁻¹⁰⁰ of its cosines.
+    Before they are cubed, activations are scaled by an exact power of two to a largest magnitude of 0.5 to 1, so that
+    no cube overflows or vanishes in float32. ``min_norm`` applies to the unscaled activations, as published: a neuron
+    with a smaller ‖a³‖ has smaller scores, in the same order, but never less than 2⁻¹⁰⁰ of its cosines.
 
-    Where a neuron did not win, (a − μ)³ is −μ³, so with P̃ the cubes of the similarities, the product is a sum over the
-    wins alone and one of rank one: Σ_won ((a − μ)³ + μ³)·P̃[n, m] − μ³·Σ_n P̃[n, m].
+    Where a neuron did not win, (a − μ)³ is −μ³. So with P̃ the cubes of the similarities, the product is a sum over the
+    wins alone plus a term of rank one: Σ_won ((a − μ)³ + μ³)·P̃[n, m] − μ³·Σ_n P̃[n, m].
 
-    Cubes of P cannot be summed up before the concepts are known, so the embeddings of all images are kept, N·d numbers,
-    and every win or, without competition, all N·D activations; P exists in tiles of a few concepts.
+    Cubes of P cannot be summed before the concepts are known. So the embeddings of all images are kept, N·d numbers,
+    and every win or, without competition, all N·D activations; P is computed for a few concepts at a time.
 
     Args:
-        min_norm: least norm of a column.
+        min_norm: smallest norm by which scores are divided.
 
     Example:
         >>> from lwta.dissection.recording.activations import DenseActivations
@@ -50,7 +51,11 @@ class CosCubed(KeepsShards):
         self.min_norm = min_norm
 
     def finalize(self, text_features: Tensor) -> Tensor:
-        """(D, M) float32; NaN for a dead neuron."""
+        """Return the scores, (D, M) float32; NaN for a dead neuron.
+
+        Raises:
+            ValueError: no shard was added.
+        """
         features, columns, active = self._by_rank()
         columns, units = _scaled(columns)
         evaluate = self._scores_on_gpu if text_features.is_cuda else self._scores
@@ -59,12 +64,16 @@ class CosCubed(KeepsShards):
         return scores.masked_fill_(~active[:, None], float("nan"))
 
     def _kept(self, norms: Tensor) -> Tensor:
-        """(D,) float32: what ``min_norm`` leaves of the cosines of neurons with these norms; 0 of constant neurons."""
+        """Return the factor, (D,) float32, by which ``min_norm`` lowers the scores of each neuron; 0 for norm 0.
+
+        Args:
+            norms: norm of each neuron's cubes, (D,) float64, of the unscaled activations.
+        """
         kept = torch.where(norms < self.min_norm, norms / self.min_norm, 1.0).clamp_min(LEAST)
         return kept.masked_fill(norms == 0, 0).float()
 
     def _scores(self, features: Tensor, columns: Columns, text_features: Tensor) -> tuple[Tensor, Tensor]:
-        """(D, M) float32, and (D,) float64: the norms of the neurons."""
+        """Return the cosines, (D, M) float32, and the norms of the neurons' cubes, (D,) float64."""
         cubes, common, norms = _cubes(columns)
         divisors = _divisors(norms)
         cubes = cubes / divisors.float()[columns.neurons()]
@@ -81,7 +90,7 @@ class CosCubed(KeepsShards):
         return scores, norms
 
     def _scores_on_gpu(self, features: Tensor, columns: Columns, text_features: Tensor) -> tuple[Tensor, Tensor]:
-        """The same by a kernel, where ``text_features`` are: of a few neurons at a time, all of their cubes."""
+        """Compute `_scores` by a kernel on the GPU of ``text_features``, with the cubes of a few neurons at a time."""
         place, means = text_features.device, (columns.sums(columns.values) / columns.size).float()
         centre = text_features @ features.double().mean(0).float().to(place)
         features, height = features.to(place), max(WEIGHTS // columns.size, 1)
@@ -98,7 +107,10 @@ class CosCubed(KeepsShards):
 
 
 def _scaled(columns: Columns) -> tuple[Columns, Tensor]:
-    """The activations in units in which each neuron's largest magnitude is 0.5 to 1; (D,) float64 powers of two."""
+    """Return the activations scaled to a largest magnitude of 0.5 to 1 by neuron, and the scales, (D,) float64.
+
+    The scales are powers of two, by which the activations were divided.
+    """
     neurons = columns.neurons()
     largest = torch.zeros(len(columns.starts) - 1).scatter_reduce_(0, neurons, columns.values.abs(), "amax")
     units = torch.exp2(largest.double().frexp().exponent.double())
@@ -106,15 +118,15 @@ def _scaled(columns: Columns) -> tuple[Columns, Tensor]:
 
 
 def _divisors(norms: Tensor) -> Tensor:
-    """The norms, but 1 where they are 0: there is nothing to divide."""
+    """Return the norms with 1 in place of 0, since there is nothing to divide."""
     return norms.masked_fill(norms == 0, 1)
 
 
 def _cubes(columns: Columns) -> tuple[Tensor, Tensor, Tensor]:
-    """(a − μ)³ + μ³ of the entries, (E,) float32; −μ³ and the norm of (a − μ)³ over all images, (D,) float64.
+    """Return (a − μ)³ + μ³ of the entries, (E,) float32, then −μ³ and the norms of (a − μ)³, both (D,) float64.
 
-    Where there is an entry for every image, μ³ would be added only to be subtracted, and could swallow what counts: 0
-    stands for it.
+    If a neuron has an entry for every image, μ³ would be added only to be subtracted, at a loss of precision; 0 is
+    used in its place.
     """
     neurons, mean = columns.neurons(), columns.sums(columns.values) / columns.size
     cubes = (columns.values.double() - mean[neurons]) ** 3
@@ -125,7 +137,7 @@ def _cubes(columns: Columns) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _product(columns: Columns, entries: Tensor, P: Tensor) -> Tensor:
-    """(D, m): sum over each neuron's entries times the rows of (N, m) that they stand for."""
+    """Return the sum over each neuron's entries (E,), each times the row of P (N, m) for its image: (D, m)."""
     neurons = len(columns.starts) - 1
     if len(entries) >= DENSE * neurons * columns.size:
         filled, height = columns._replace(values=entries), max(TILE // columns.size, 1)

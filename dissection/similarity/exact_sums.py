@@ -60,6 +60,11 @@ class _Integers:
         self._pending = torch.zeros(rows, columns, dtype=torch.float64)
         self._bound = 0.0  # largest magnitude that pending may have
 
+    @property
+    def shape(self) -> torch.Size:
+        """Shape of the sum."""
+        return self._carried.shape
+
     def add(self, a: Tensor, x: Tensor, limit: float, rows: Tensor | None = None) -> None:
         """Add aᵀx, a product of integers in float64.
 
@@ -218,7 +223,7 @@ class ExactGram:
     def merge(self, other: Self) -> None:
         """Add everything that was added to ``other``."""
         if other._sum is not None:
-            self._sum = self._sum or _Integers(*other._sum._carried.shape)
+            self._sum = self._sum or _Integers(*other._sum.shape)
             self._sum.merge(other._sum)
 
     def total(self) -> Tensor:

@@ -1,8 +1,8 @@
-"""A dissection on disk: recorded once, resumed where it stopped, by any number of processes.
+"""Store: a dissection on disk, recorded once, resumed where it stopped, by any number of processes.
 
 STORE/images-<digest>/   keys and CLIP embeddings of a probe, shared by the networks that see it
 STORE/<name>/            activations of a network: layers/<layer>/<shard>.safetensors
-    manifest.json        what they depend on, the table of shards, checksums; version 2 of the format
+    manifest.json        everything they depend on, the table of shards, checksums; version 2 of the format
     shards/              the lines of that table while a recording goes on
-    .lock                held by a process while it changes the table
+    .lock                file that a process locks while it changes the table
 """

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and whose damage is noticed."""
+"""Files that exist whole or not at all, and whose damage is noticed."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class DamagedFileError(ValueError):
-    """A file of the store that is missing, truncated or altered."""
+    """Error: a file of the store is missing, truncated or altered."""
 
 
 class StoreFullError(OSError):
-    """There is no space left where the store is."""
+    """Error: there is no space left where the store is."""
 
     def __str__(self) -> str:
         return str(self.strerror)
 
 
 def write_file(path: Path, data: bytes) -> str:
-    """Write a file, whole or not at all; returns the checksum.
+    """Write a file, whole or not at all, and return the checksum of its bytes.
 
     Raises:
-        OSError: it cannot be written; nothing is left behind.
+        OSError: the file cannot be written; nothing is left behind.
     """
     write_atomically(path, lambda temporary: temporary.write_bytes(data))
     return checksum(data)
@@ -36,9 +36,13 @@ def write_file(path: Path, data: bytes) -> str:
 
 @contextmanager
 def prepared_file(path: Path, data: bytes) -> Iterator[Path]:
-    """The bytes on the disk under a temporary name, for `publish` to give them theirs while the context lasts.
+    """Context with a temporary file that holds the bytes, which `publish` then renames to ``path``.
 
     So several files can be written at leisure and appear at one moment, under a lock that is held for that moment only.
+    A file that was not published is removed at the end of the context.
+
+    Raises:
+        OSError: the file cannot be written; nothing is left behind.
     """
     with temporary_file(path) as temporary:
         temporary.write_bytes(data)
@@ -47,16 +51,20 @@ def prepared_file(path: Path, data: bytes) -> Iterator[Path]:
 
 
 def publish(temporary: Path, path: Path) -> None:
-    """Give a prepared file its name."""
+    """Rename a prepared file to its path.
+
+    Raises:
+        OSError: the file cannot be renamed.
+    """
     temporary.replace(path)
     sync(path.parent)
 
 
 def read_file(path: Path, expected: str) -> bytes:
-    """The bytes of a file whose checksum is known.
+    """Read a file and compare it with its checksum.
 
     Raises:
-        DamagedFileError: it is not there, or not what was written.
+        DamagedFileError: the file does not exist, or its bytes are not those that were written.
     """
     try:
         data = path.read_bytes()

@@ -1,18 +1,18 @@
-"""What a network computes beyond its weights and its repr: its own code, settings, buffers and hooks, as digests.
+"""Digests of everything a network computes beyond its weights and its repr: its own code, settings, buffers and hooks.
 
-Digests rather than the outputs of a first batch: no image is read, and floating-point outputs differ between machines
-on which the network is the same.
+Digests serve better than the outputs of a first batch: no image is read, and floating-point outputs differ between
+machines on which the network is the same.
 """
 
 from __future__ import annotations
 
 import inspect
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import is_dataclass
 from enum import Enum
 from functools import partial
+from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import Any
 
@@ -36,26 +36,26 @@ from lwta.support.digests import checksum
 
 PLACE = re.compile(r"(?:cpu|cuda|mps|xpu|meta)(?::\d+)?")
 UNREAD = frozenset(vars(nn.Module())) | {"name_or_path", "grad_checkpointing", "gradient_checkpointing"}
-"""Attributes that say nothing of the outputs in eval mode."""
-DEPTH = 5  # lists in lists
+"""Names of attributes on which the outputs in eval mode do not depend."""
+DEPTH = 5  # levels of containers within containers that are read
 
 
 def fingerprint_code(model: nn.Module) -> str:
-    """Digests of what a network computes, as far as neither its weights nor its repr show it.
+    """Return four digests of what a network computes, as far as neither its weights nor its repr show it.
 
-    - forward: the code that ``forward`` reaches, in classes and modules of one's own: methods, functions, the constants
-      and functions that they use. Comments, docstrings, formatting and names of modules do not count.
+    - forward: the code that ``forward`` reaches in the user's own classes and modules: methods, functions, and the
+      constants and functions that they use. Comments, docstrings, formatting and names of modules do not count.
     - attributes: numbers, texts, tensors and functions, and lists, mappings and dataclasses of them, which modules hold
-      outside their state dict; of the modules of libraries only public numbers and texts.
+      outside their state dict; for modules of libraries only public numbers and texts.
     - buffers: values of buffers that are not persistent.
     - hooks: the code of forward hooks and forward pre-hooks that return something or change tensors in place; others
       only observe.
 
-    What is installed (torch, lwta, timm) is not read. Not counted is what the code reached assigns itself, such as
-    counters and caches; devices and absolute paths; objects of other classes; and what C extensions do.
+    Installed packages (torch, lwta, timm) are not read. These do not count: names that the code itself assigns, such as
+    counters and caches; devices and absolute paths; objects of other classes; and whatever C extensions do.
 
     Returns:
-        The four digests, each of 8 hexadecimal digits, for a message that names what changed.
+        The four digests with their names, each of 8 hexadecimal digits, for a message that names what changed.
     """
     reader = _Reader()
     modules = dict(model.named_modules())
@@ -78,23 +78,23 @@ def fingerprint_code(model: nn.Module) -> str:
 
 
 class _Reader:
-    """Reads functions, and the functions that these reach."""
+    """Reader of functions, and of the functions that these reach."""
 
     def __init__(self) -> None:
         self.assigned: set[str] = set()
-        """Names that the functions assign."""
+        """Names that the functions read so far assign."""
         self._altered: set[str] = set()
         self._texts: set[str] = set()
         self._constants: list[tuple[str, Any]] = []
         self._read: dict[tuple[int, type | None], object] = {}
 
     def texts(self) -> Iterator[str]:
-        """What was read: functions, and constants that they do not assign."""
+        """Yield everything that was read: functions, and the constants that they do not assign."""
         constants = {f"{name}={text}" for name, value in self._constants if (text := self.setting(name, value))}
         yield from self._texts | constants
 
     def read_module(self, module: nn.Module) -> None:
-        """Read the ``forward`` of a module, and its class's ``__call__`` where that is one's own."""
+        """Read the ``forward`` of a module, and the ``__call__`` of its class if that is the user's own."""
         if isinstance(module, torch.jit.ScriptModule):
             self._texts.add(f"TorchScript {module.code}" if hasattr(module, "forward") else "TorchScript")
             return
@@ -106,7 +106,7 @@ class _Reader:
                     self.read(function, owner)
 
     def read(self, function: FunctionType, owner: type | None = None) -> None:
-        """Read a function, as a method of ``owner`` if that is given, and what it reaches."""
+        """Read a function, as a method of ``owner`` if that is given, and everything that it reaches."""
         if (id(function), owner) in self._read:
             return
         self._read[id(function), owner] = function  # kept, so that no other gets its id
@@ -120,6 +120,7 @@ class _Reader:
             self._found(name, value, owner)
 
     def _found(self, name: str, value: Any, owner: type | None) -> None:
+        """Read the functions of a value that a function uses; keep any other value as a constant."""
         functions = list(functions_of(value))
         for function in functions:
             if is_own(function) or is_method(function, owner):
@@ -134,19 +135,20 @@ class _Reader:
             self._altered |= names_altered(function)
 
     def setting(self, name: str, value: Any, depth: int = DEPTH) -> str | None:
-        """The value of a name as text, as `plain`; None too if a function that was read changes it."""
+        """Return the value of a name as text, as `plain` does; None also if a function that was read changes it."""
         if name in self.assigned or (name in self._altered and not is_scalar(value)):
             return None
         return self.plain(value, depth)
 
     def plain(self, value: Any, depth: int = DEPTH) -> str | None:
-        """A value as text that is the same in every process; None if it is not made of numbers, texts, tensors and
-        functions, or only says where something is.
+        """Return a value as text that is the same in every process; None for a value that has no such text.
+
+        Numbers, texts, tensors and functions have one, and containers of them, but not devices and absolute paths.
         """
         if isinstance(value, np.generic):  # some are a str or float too, with a repr of their own
             return self.plain(value.item(), depth)
         if isinstance(value, str):
-            return None if PLACE.fullmatch(value) or os.path.isabs(value) else repr(value)
+            return None if PLACE.fullmatch(value) or Path(value).is_absolute() else repr(value)
         if value is None or isinstance(value, bool | int | float | complex | bytes | torch.dtype):
             return repr(value)
         if isinstance(value, Enum):
@@ -158,6 +160,7 @@ class _Reader:
         return self._compound(value, depth - 1)
 
     def _compound(self, value: Any, depth: int) -> str | None:
+        """Return a function, or a container of values, as `plain` does."""
         if isinstance(value, partial):
             return self.plain([value.func, value.args, value.keywords], depth)
         if isinstance(value, MethodType):
@@ -182,7 +185,7 @@ class _Reader:
         return None if None in texts else f"[{', '.join(map(str, texts))}]"
 
     def _held(self, thing: object, depth: int) -> str:
-        """The settings of an object whose method is called; modules tell theirs themselves."""
+        """Return the settings of an object whose method is called; empty for modules, which are read by themselves."""
         if isinstance(thing, nn.Module):
             return ""
         held = ((name, self.setting(name, value, depth)) for name, value in getattr(thing, "__dict__", {}).items())
@@ -190,12 +193,12 @@ class _Reader:
 
 
 def is_scalar(value: Any) -> bool:
-    """Whether a value cannot be altered in place."""
+    """Return whether a value is of a type that cannot be altered in place."""
     return value is None or isinstance(value, bool | int | float | str | tuple)
 
 
 def _settings(module: nn.Module, reader: _Reader, own: bool) -> Iterator[tuple[str, str]]:
-    """Name and text of the attributes of a module that count; competitions tell all of theirs in their repr."""
+    """Yield name and text of the attributes of a module that count; a competition has none, as its repr shows all."""
     if isinstance(module, Competition) and not own:
         return
     for name, value in vars(module).items():
@@ -207,7 +210,7 @@ def _settings(module: nn.Module, reader: _Reader, own: bool) -> Iterator[tuple[s
 
 
 def _acting_hooks(module: nn.Module, reader: _Reader) -> Iterator[str]:
-    """The hooks that may change what a module computes."""
+    """Yield the hooks that may change what a module computes, as text."""
     for kind in ("_forward_pre_hooks", "_forward_hooks"):
         for hook in getattr(module, kind, {}).values():
             called = hook if isinstance(hook, FunctionType | MethodType | partial) else hook.__call__
@@ -219,7 +222,7 @@ def _acting_hooks(module: nn.Module, reader: _Reader) -> Iterator[str]:
 
 
 def _tensor(value: Tensor | np.ndarray) -> str:
-    """Type, shape and digest of the values."""
+    """Return type, shape and a digest of the values of a tensor or array, as text."""
     if isinstance(value, np.ndarray):
         if value.dtype.hasobject:
             return f"{value.dtype} {value.shape}"

@@ -1,4 +1,4 @@
-"""What a store holds: image embeddings, for any network to share, and the activations of each network."""
+"""Contents of a store: image embeddings, which all networks share, and the activations of each network."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ NAME = re.compile(r"(?!images-)\w[\w.+-]*")
 
 
 def network_folder(store: Path, name: str) -> Path:
-    """Folder of a network of this name.
+    """Return the folder of the network with this name.
 
     Raises:
-        ValueError: the name does not do for one.
+        ValueError: the name cannot be that of a folder.
     """
     if not NAME.fullmatch(name):
         raise ValueError(
@@ -39,7 +39,11 @@ def network_folder(store: Path, name: str) -> Path:
 
 
 class StoredImages:
-    """CLIP embeddings, keys and labels of the images of a probe."""
+    """Stored CLIP embeddings, keys and labels of the images of a probe.
+
+    Args:
+        folder: folder of shards that holds them.
+    """
 
     COLUMNS = ("keys", "features")
 
@@ -48,18 +52,34 @@ class StoredImages:
 
     @classmethod
     def at(cls, store: Path, clip: str, probe: str, grid: Grid, contents: Mapping[str, str]) -> StoredImages:
-        """Those of an encoder and a probe, by their fingerprints, made if they are not there."""
+        """Open or create the image table of an encoder and a probe.
+
+        Args:
+            store: folder of the store.
+            clip: `embedder` of the images.
+            probe: fingerprint of the probe.
+            grid: grid of a new folder; an existing one keeps its own.
+            contents: digests of the images' content, as `fingerprint_images` returns them.
+
+        Raises:
+            ValueError: the manifest is of another version, or damaged.
+        """
         parts = {"clip": clip, "probe": probe, **contents}
         return cls(ShardFolder.at(cls._find(store, parts), "images", parts, grid))
 
     @classmethod
     def open(cls, store: Path, clip: str, probe: str, contents: Mapping[str, str]) -> StoredImages:
-        """The same, but FileNotFoundError if they are not there."""
+        """Open the image table of an encoder and a probe; arguments are those of `at`.
+
+        Raises:
+            FileNotFoundError: there is no such table.
+            ValueError: the manifest is of another version, or damaged.
+        """
         return cls(ShardFolder(cls._find(store, {"clip": clip, "probe": probe, **contents}), "images"))
 
     @staticmethod
     def _find(store: Path, parts: Mapping[str, str]) -> Path:
-        """The first folder of these images, or where it should be; images that were replaced have another number."""
+        """Find the folder of these images, existing or not; images that replaced others have a folder with a number."""
         of_both = checksum(f"{parts['clip']} {parts['probe']}".encode())
         first = store / f"images-{of_both[:12]}"
         numbered = (first if number == 1 else first.with_name(f"{first.name}-{number}") for number in count(1))
@@ -70,11 +90,20 @@ class StoredImages:
         )
 
     def missing(self) -> set[int]:
-        """The shards that are not there or damaged."""
+        """Return the numbers of the shards that are missing or damaged; a warning names damaged files."""
         return set(self.folder.missing(self.COLUMNS))
 
     def write(self, shard: int, probe_keys: Sequence[str], batches: Sequence[Encoded]) -> None:
-        """Store a shard, whose images have these keys in the probe, readable or not."""
+        """Write a shard.
+
+        Args:
+            shard: number of the shard.
+            probe_keys: keys of all of its images in the probe, readable or not.
+            batches: the shard's images, batch by batch.
+
+        Raises:
+            OSError: the shard cannot be written.
+        """
         place = {key: i for i, key in enumerate(probe_keys)}
         readable = [batch for batch in batches if batch.keys]
         keys = [key for batch in readable for key in batch.keys]
@@ -91,14 +120,23 @@ class StoredImages:
 
 
 class ImageTable:
-    """The images of a store whose shards are all there: their keys in memory, their embeddings read when asked for."""
+    """Table of all images of a store: keys and labels are in memory, embeddings are read when asked for.
+
+    Args:
+        images: stored images, of which no shard is missing.
+
+    Raises:
+        DamagedFileError: a file is missing or damaged.
+    """
 
     def __init__(self, images: StoredImages) -> None:
         self._folder = images.folder
         self.keys: list[str] = []
-        """Of the readable images, in the order of the probe."""
+        """Keys of the readable images, in the order of the probe."""
         self.labels: list[str | None] = []
+        """Labels of the readable images."""
         self.skipped: list[Skipped] = []
+        """Images that could not be read."""
         grid = self._folder.grid
         readable = np.ones(grid.images, dtype=bool)
         for shard in range(grid.shards):
@@ -112,11 +150,15 @@ class ImageTable:
         self._held: tuple[int, Tensor] | None = None
 
     def rows(self, places: range) -> slice:
-        """Of these places of the probe, the rows among the readable images."""
+        """Return the rows, among the readable images, of the images at these places of the probe."""
         return slice(int(self._before[places.start]), int(self._before[places.stop]))
 
     def features(self, places: range) -> Tensor:
-        """(n, d) float32: the embeddings of the readable images at these places of the probe; (0, 0) without any."""
+        """Return the embeddings, (n, d) float32, of the readable images at these places of the probe; (0, 0) for none.
+
+        Raises:
+            DamagedFileError: a file is missing or damaged.
+        """
         grid, parts = self._folder.grid, []
         size = grid.batch_size * grid.batches
         for shard in range(places.start // size, -(-places.stop // size)):
@@ -128,31 +170,44 @@ class ImageTable:
         return torch.cat(parts) if parts else torch.empty(0, 0)
 
     def _features_of(self, shard: int) -> Tensor:
-        """Of a shard; the last one is held, as finer grids ask for it several times in a row."""
+        """Read the embeddings of a shard; the last one is kept, as finer grids ask for it several times in a row."""
         if self._held is None or self._held[0] != shard:
             self._held = shard, load(self._folder.read(shard, "features"))["features"]
         return self._held[1]
 
 
 class StoredActivations:
-    """Activations of the layers of a network on the images of a probe."""
+    """Stored activations of the layers of a network on the images of a probe.
+
+    Args:
+        folder: folder of shards that holds them.
+    """
 
     def __init__(self, folder: ShardFolder) -> None:
         self.folder = folder
 
     @property
     def layers(self) -> list[str]:
-        """Names of the layers, those of which shards are missing too."""
+        """Names of the layers, including those that are incomplete."""
         return list(self.folder.manifest.get("layers", []))
 
     def missing(self, layers: Sequence[str]) -> dict[int, tuple[str, ...]]:
-        """By shard, the layers of these that are not there or damaged."""
+        """Return, by shard, which of these layers are missing or damaged; a warning names damaged files."""
         names = {_column(layer): layer for layer in layers}  # in the order of the layers
         missing = self.folder.missing(list(names))
         return {shard: tuple(names[column] for column in columns) for shard, columns in missing.items()}
 
     def write(self, shard: int, layers: Sequence[str], batches: Sequence[Encoded]) -> None:
-        """Store the layers of a shard."""
+        """Write some layers of a shard.
+
+        Args:
+            shard: number of the shard.
+            layers: names of the layers.
+            batches: activations on the shard's images, batch by batch.
+
+        Raises:
+            OSError: the shard cannot be written.
+        """
         readable = [batch for batch in batches if batch.keys]
         keys = [key for batch in readable for key in batch.keys]
         columns = {
@@ -162,19 +217,23 @@ class StoredActivations:
 
     @staticmethod
     def columns(layers: Sequence[str]) -> set[str]:
-        """Of the table of shards, those of the layers."""
+        """Return the columns of the shard table that belong to these layers."""
         return {_column(layer) for layer in layers}
 
     def fits(self, shard: int, keys: Sequence[str]) -> bool:
-        """Whether the shard is of the readable images with these keys."""
+        """Return whether a shard holds activations on exactly the images with these keys."""
         entry = self.folder.entries.get(shard)
         return entry is not None and entry.keys == digest_of_keys(keys)
 
     def read(self, shard: int, layer: str) -> Activations | None:
-        """Of a layer on the readable images of a shard; None if there is none."""
+        """Read the activations of a layer on the readable images of a shard; None if no image is readable.
+
+        Raises:
+            DamagedFileError: the file is missing or damaged.
+        """
         return unpack_activations(self.folder.read(shard, _column(layer)))
 
 
 def _column(layer: str) -> str:
-    """Folder of a layer; its name may hold any character but a full stop within a part."""
+    """Return the column of a layer, which is the name of a folder; characters that paths cannot hold are quoted."""
     return f"layers/{quote(layer, safe='')}"

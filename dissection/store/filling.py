@@ -1,112 +1,29 @@
-"""The pass over the probe that fills a store, from where the last one stopped."""
+"""Filling of a store: the pass over the probe that records what is missing, from where the last one stopped."""
 
 from __future__ import annotations
 
 import errno
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
-import torch
-from PIL import Image
-from torch import Tensor, nn
 from tqdm import tqdm
 
 from lwta.dissection.recording.one_pass import Encoded, Pass, encode
-from lwta.dissection.recording.precision import own_type, resolved
 from lwta.dissection.recording.recording import warn_of_skipped
-from lwta.dissection.store import fingerprint
 from lwta.dissection.store.checked_files import FULL, StoreFullError
-from lwta.dissection.store.code import fingerprint_code
 from lwta.dissection.store.contents import ImageTable, StoredActivations, StoredImages, network_folder
+from lwta.dissection.store.dependencies import depends_on, embedder, known_as
+from lwta.dissection.store.fingerprint import fingerprint_images
 from lwta.dissection.store.folder import ShardFolder
 from lwta.dissection.store.manifest import MANIFEST, Grid, begin_anew, read_manifest, versions
+from lwta.dissection.store.missing_part import Job, only_missing
 from lwta.dissection.store.stored import StoredRecording
-from lwta.dissection.words.encoder import Encoder
 from lwta.support.processes import Group
 
 ELSEWHERE = "give the network another name= (then it gets a folder of its own), another store=, or "
-
-
-@dataclass(frozen=True)
-class Job:
-    """A shard of which something is missing."""
-
-    shard: int
-    layers: tuple[str, ...]
-    images: bool
-    """Whether its embeddings are missing."""
-
-
-def depends_on(work: Pass, contents: Mapping[str, str]) -> dict[str, str | int]:
-    """All that the activations depend on, but for the layer; ``contents`` of the images as by `fingerprint_images`."""
-    return {
-        **network_parts(work.model),
-        "transform": fingerprint.describe(work.transform),
-        "probe": fingerprint.fingerprint_probe(work.probe),
-        "clip": work.clip.fingerprint,
-        "pool": work.pool,
-        "batch_size": work.batch_size,
-        "seed": work.seed,
-        "draws": work.draws,
-        "precision": resolved(work.precision, work.place, own_type(work.model)),
-        **contents,
-    }
-
-
-def network_parts(model: nn.Module) -> dict[str, str]:
-    """What the activations depend on that belongs to the network."""
-    return {
-        "weights": fingerprint.fingerprint_weights(model),
-        "architecture": fingerprint.fingerprint_architecture(model),
-        "code": fingerprint_code(model),
-    }
-
-
-def known_as(clip: Encoder, recorded: str) -> str:
-    """The fingerprint of an encoder as a store has it: that of version 0.1.0, if it has this one."""
-    return recorded if recorded == getattr(clip, "legacy_fingerprint", None) else clip.fingerprint
-
-
-def reduced(work: Pass, job: Job, batch_size: int) -> Pass:
-    """The pass that gives what the job lacks and nothing else."""
-    changes: dict[str, Any] = {"batch_size": batch_size, "device": work.place, "layers": job.layers}
-    if not job.images:
-        changes["clip"] = _NoClip()
-    if not job.layers:
-        idle = nn.Sequential(nn.Identity())
-        changes |= {"model": idle, "layers": ["0"], "transform": _nothing, "pool": "mean", "draws": 1, "compile": False}
-    return replace(work, **changes)
-
-
-def _nothing(image: Image.Image) -> Tensor:
-    """The input of a network that is not there."""
-    return torch.zeros(1)
-
-
-class _NoClip:
-    """Stands where embeddings are there already: no image is preprocessed for it."""
-
-    fingerprint = ""
-    preprocess: Callable[[Image.Image], Tensor] | None = None
-
-    def check_keys(self, keys: Sequence[str]) -> None:
-        """Any key will do."""
-
-    def to(self, device: torch.device) -> None:
-        """Nothing is computed, so nothing moves."""
-
-    def encode_images(self, keys: Sequence[str], images: Tensor | None) -> Tensor:
-        """(n, 0)."""
-        return torch.empty(len(keys), 0)
-
-    def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """(M, 0)."""
-        return torch.empty(len(texts), 0)
 
 
 def fill_store(
@@ -115,12 +32,12 @@ def fill_store(
     """Fill the store with what it lacks of a recording, together with the other processes of the group.
 
     Args:
-        work: the pass that gives what is missing.
-        store: folder.
-        name: of the network in the store; None for the name of its class.
+        work: the pass that records what is missing.
+        store: folder of the store.
+        name: name of the network in the store; None for the name of its class.
         shard_images: images in a shard, if the store is new.
         progress: show a bar.
-        group: of processes that work on it.
+        group: processes that share the work.
 
     Returns:
         The whole recording.
@@ -134,52 +51,80 @@ def fill_store(
     """
     if shard_images < 1:
         raise ValueError(f"shard_images must be at least 1, got {shard_images}")
-    recording = Filler(group, store, name or type(work.model).__name__, work, shard_images, progress).fill()
+    grid = Grid(len(work.probe.keys or ()), work.batch_size, max(shard_images // work.batch_size, 1))
+    images, activations = _open_folders(work, store, name or type(work.model).__name__, grid, group)
+    recording = Filler(group, work, images, activations, progress=progress).fill()
     if group.rank == 0 or not recording.keys:
         warn_of_skipped(work.probe.name, len(recording.keys), recording.skipped)
     return recording
 
 
-class Filler:
-    """Fills the gaps of a store, as one of a group of processes.
+def _open_folders(
+    work: Pass, store: Path, name: str, grid: Grid, group: Group
+) -> tuple[StoredImages, StoredActivations]:
+    """Open the folders of a network and of the images in a store; the process of rank 0 creates those that are missing.
 
     Args:
-        group: of processes that work on it together.
-        store: folder.
-        name: of the network's folder in it.
-        work: the pass that gives what is missing.
-        shard_images: images in a shard, if the store is new.
-        progress: show a bar.
+        work: the pass that records.
+        store: folder of the store.
+        name: name of the network in the store.
+        grid: grid of new folders; existing ones keep their own.
+        group: processes that share the work.
+
+    Raises:
+        ValueError: the store was recorded otherwise, or ``name`` is not allowed.
+        StoreFullError: there is no space left.
+    """
+    contents = group.lead(lambda: fingerprint_images(work.probe))
+    parts = depends_on(work, contents)
+    path = network_folder(store, name)
+    if (path / MANIFEST).exists():
+        parts["clip"] = known_as(work.clip, read_manifest(path, "network")[0]["parts"]["clip"])
+
+    def open_images(grid: Grid) -> StoredImages:
+        return StoredImages.at(store, embedder(parts), str(parts["probe"]), grid, contents)
+
+    def create() -> None:
+        with _shards_counted_when_full(path, grid.shards, work.layers):
+            open_images(_open_network(path, parts, grid, work).grid)
+
+    group.lead(create)
+    return open_images(grid), StoredActivations(ShardFolder.at(path, "network", parts, grid))
+
+
+def _open_network(path: Path, parts: Mapping[str, str | int], grid: Grid, work: Pass) -> ShardFolder:
+    """Open the folder of a network, created if it does not exist, and enter the layers that it does not list yet."""
+    folder = ShardFolder.at(path, "network", parts, grid, ELSEWHERE)
+    if not set(work.layers) <= set(folder.manifest.get("layers", [])):
+        clip_name = getattr(work.clip, "name", None)
+        folder.update(
+            work.layers,
+            clip_name=clip_name if isinstance(clip_name, str) else None,
+            probe_name=work.probe.name,
+        )
+    return folder
+
+
+class Filler:
+    """Process that records what a store lacks, alone or as one of a group.
+
+    Args:
+        group: processes that share the work.
+        work: the pass that records what is missing.
+        images: folder of the images' embeddings.
+        activations: folder of the network's activations.
+        progress: show a bar, in the process of rank 0.
     """
 
-    def __init__(self, group: Group, store: Path, name: str, work: Pass, shard_images: int, progress: bool) -> None:
+    def __init__(
+        self, group: Group, work: Pass, images: StoredImages, activations: StoredActivations, *, progress: bool
+    ) -> None:
         self._group, self._work = group, work
+        self._images, self._activations = images, activations
         self._progress = progress and group.rank == 0
-        contents = group.lead(lambda: fingerprint.fingerprint_images(work.probe))
-        parts = depends_on(work, contents)
-        keys = work.probe.keys or ()
-        grid = Grid(len(keys), work.batch_size, max(shard_images // work.batch_size, 1))
-        path = network_folder(store, name)
-        if (path / MANIFEST).exists():
-            recorded = read_manifest(path, "network")[0]["parts"]["clip"]
-            parts["clip"] = known_as(work.clip, recorded)
-        embedded_by, probe = fingerprint.embedder(parts), str(parts["probe"])
-
-        def prepare() -> None:
-            with telling_full(path, grid.shards, work.layers):
-                folder = ShardFolder.at(path, "network", parts, grid, ELSEWHERE)
-                if not set(work.layers) <= set(folder.manifest.get("layers", [])):
-                    named = getattr(work.clip, "name", None)
-                    clip_name = named if isinstance(named, str) else None
-                    folder.update(work.layers, clip_name=clip_name, probe_name=work.probe.name)
-                StoredImages.at(store, embedded_by, probe, folder.grid, contents)
-
-        group.lead(prepare)
-        self.activations = StoredActivations(ShardFolder.at(path, "network", parts, grid))
-        self.images = StoredImages.at(store, embedded_by, probe, grid, contents)
 
     def fill(self) -> StoredRecording:
-        """Record what is missing; a warning names what was damaged.
+        """Record what is missing, and return the whole recording; a warning names damaged files.
 
         Raises:
             StoreFullError: there is no space left.
@@ -188,28 +133,29 @@ class Filler:
         images, layers = self._group.lead(self._gaps)
         if layers and self._group.rank == 0:
             self._warn_of_other_versions()
-        if self.images.folder.grid == self.activations.folder.grid:
+        grid_of_images, grid = self._images.folder.grid, self._activations.folder.grid
+        if grid_of_images == grid:
             jobs = [Job(shard, layers.get(shard, ()), shard in images) for shard in sorted(images | layers.keys())]
-            self._do(jobs, self.activations.folder.grid)
+            self._record_missing(jobs, grid)
         else:
-            self._do([Job(shard, (), True) for shard in sorted(images)], self.images.folder.grid)
-            self._do([Job(shard, layers[shard], False) for shard in sorted(layers)], self.activations.folder.grid)
+            self._record_missing([Job(shard, (), True) for shard in sorted(images)], grid_of_images)
+            self._record_missing([Job(shard, layers[shard], False) for shard in sorted(layers)], grid)
         self._group.wait()
         self._group.lead(self._complete)
-        for folder in (self.images.folder, self.activations.folder):
+        for folder in (self._images.folder, self._activations.folder):
             folder.refresh()
-        return StoredRecording(ImageTable(self.images), self.activations, self._work.layers, self._work.pool)
+        return StoredRecording(ImageTable(self._images), self._activations, self._work.layers, self._work.pool)
 
     def _gaps(self) -> tuple[set[int], dict[int, tuple[str, ...]]]:
-        """Shards without embeddings, and shards that lack layers."""
-        images, layers = self.images.missing(), self.activations.missing(self._work.layers)
+        """Find the shards without embeddings, and the layers that each shard lacks."""
+        images, layers = self._images.missing(), self._activations.missing(self._work.layers)
         if not images:
             for shard in self._unfit() - layers.keys():
                 layers[shard] = tuple(self._work.layers)
         return images, layers
 
     def _warn_of_other_versions(self) -> None:
-        folder, own = self.activations.folder, versions()["lwta"]
+        folder, own = self._activations.folder, versions()["lwta"]
         others = {written["lwta"] for written in folder.manifest.get("written_by", [])} - {own}
         if others:
             warnings.warn(
@@ -219,66 +165,79 @@ class Filler:
             )
 
     def _unfit(self) -> set[int]:
-        """Shards that were recorded of other images than the embeddings were, because some could not be read once."""
-        table, grid = ImageTable(self.images), self.activations.folder.grid
-        entries = self.activations.folder.entries
-        keys = {shard: table.keys[table.rows(grid.images_of(shard))] for shard in entries}
-        return {shard for shard in entries if not self.activations.fits(shard, keys[shard])}
+        """Find the shards whose activations and embeddings are of different images, as some were unreadable once."""
+        table, folder = ImageTable(self._images), self._activations.folder
+        keys = {shard: table.keys[table.rows(folder.grid.images_of(shard))] for shard in folder.entries}
+        return {shard for shard in folder.entries if not self._activations.fits(shard, keys[shard])}
 
-    def _do(self, jobs: Sequence[Job], grid: Grid) -> None:
-        """This process's part of the jobs."""
-        mine = self._group.share(jobs)
-        if not mine:
+    def _record_missing(self, jobs: Sequence[Job], grid: Grid) -> None:
+        """Do this process's part of the jobs."""
+        my_jobs = self._group.share(jobs)
+        if not my_jobs:
             return
-        ahead, left = (sum(len(grid.images_of(job.shard)) for job in some) for some in (jobs, mine))
-        done = grid.images - ahead
+        images_missing, images_mine = _count_images(jobs, grid), _count_images(my_jobs, grid)
+        images_done = grid.images - images_missing
         what = "dissecting" if any(job.layers for job in jobs) else "embedding"
-        whose = f" (process 1 of {self._group.world_size})" if self._group.world_size > 1 else ""
+        suffix = f" (process 1 of {self._group.world_size})" if self._group.world_size > 1 else ""
         with tqdm(
-            total=done + left, initial=done, desc=what + whose, unit=" images", disable=not self._progress
+            total=images_done + images_mine,
+            initial=images_done,
+            desc=what + suffix,
+            unit=" images",
+            disable=not self._progress,
         ) as bar:
-            kinds = sorted(mine, key=lambda job: (job.layers, job.images, job.shard))
-            for _, group in groupby(kinds, key=lambda job: (job.layers, job.images)):
-                self._record(list(group), grid, bar)
+            by_kind = sorted(my_jobs, key=lambda job: (job.layers, job.images, job.shard))
+            for _, alike in groupby(by_kind, key=lambda job: (job.layers, job.images)):
+                self._record(list(alike), grid, bar)
 
     def _record(self, jobs: Sequence[Job], grid: Grid, bar: tqdm) -> None:
-        """Run what jobs of one kind ask for, and store each shard as soon as it is complete."""
-        last = {grid.batches_of(job.shard)[-1]: job for job in jobs}
+        """Record what jobs of one kind ask for, and store each shard as soon as it is complete."""
+        job_by_last_batch = {grid.batches_of(job.shard)[-1]: job for job in jobs}
         numbers = [number for job in jobs for number in grid.batches_of(job.shard)]
         batches: list[Encoded] = []
-        for batch in encode(reduced(self._work, jobs[0], grid.batch_size), numbers):
+        for batch in encode(only_missing(self._work, jobs[0], grid.batch_size), numbers):
             batches.append(batch)
-            if batch.number in last:
-                self._store(last[batch.number], grid, batches)
+            if batch.number in job_by_last_batch:
+                self._store(job_by_last_batch[batch.number], grid, batches)
                 batches = []
             bar.update(len(batch.keys) + len(batch.skipped))
 
     def _store(self, job: Job, grid: Grid, batches: Sequence[Encoded]) -> None:
-        with telling_full(self.activations.folder.path, grid.shards, self._work.layers):
+        with _shards_counted_when_full(self._activations.folder.path, grid.shards, self._work.layers):
             if job.images:
                 places = grid.images_of(job.shard)
                 keys = self._work.probe.keys or ()
-                self.images.write(job.shard, keys[places.start : places.stop], batches)
+                self._images.write(job.shard, keys[places.start : places.stop], batches)
             if job.layers:
-                self.activations.write(job.shard, job.layers, batches)
+                self._activations.write(job.shard, job.layers, batches)
 
     def _complete(self) -> None:
-        """Gather the table of shards in the manifest; nothing is written where it is there already."""
-        with telling_full(self.activations.folder.path, self.activations.folder.grid.shards, self._work.layers):
-            self.images.folder.refresh()
-            self.images.folder.update(skipped=[list(image) for image in ImageTable(self.images).skipped])
-            self.activations.folder.update()
+        """Gather the table of shards in the manifest; a manifest that has it all already is not written again."""
+        images, activations = self._images.folder, self._activations.folder
+        with _shards_counted_when_full(activations.path, activations.grid.shards, self._work.layers):
+            images.refresh()
+            images.update(skipped=[list(image) for image in ImageTable(self._images).skipped])
+            activations.update()
         unfit = self._unfit()
         if unfit:
             raise ValueError(
-                f"store: some images of shards {sorted(unfit)} could be read when {self.images.folder.path} was "
-                f"recorded but not now, or now but not then; {begin_anew(self.images.folder.path)}"
+                f"store: some images of shards {sorted(unfit)} could be read when {images.path} was "
+                f"recorded but not now, or now but not then; {begin_anew(images.path)}"
             )
 
 
+def _count_images(jobs: Sequence[Job], grid: Grid) -> int:
+    """Return the number of images in the shards of these jobs."""
+    return sum(len(grid.images_of(job.shard)) for job in jobs)
+
+
 @contextmanager
-def telling_full(path: Path, shards: int, layers: Sequence[str]) -> Iterator[None]:
-    """If no space is left while the context lasts, say how many of the shards of the network in ``path`` are there."""
+def _shards_counted_when_full(path: Path, shards: int, layers: Sequence[str]) -> Iterator[None]:
+    """Context whose errors of a full disk say how many shards of the network in ``path`` are complete, and what to do.
+
+    Raises:
+        StoreFullError: there is no space left.
+    """
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""A folder of shards, with a manifest that says what they are and how to tell that they are whole."""
+"""Folder of shards, with a manifest that says what they depend on and holds their checksums."""
 
 from __future__ import annotations
 
@@ -36,19 +36,29 @@ RESUME = "dissect the network again with this store, and what is missing is reco
 
 
 class ShardFolder:
-    """A table of files: a row for each shard, a column (a folder) for each kind of content.
+    """Folder of shards: a table of files with a row for each shard and a column (a folder) for each kind of content.
 
     While a recording goes on, each finished shard has its line of the table in a file of its own under ``shards``; at
-    the end the lines move into the manifest. Several processes may write at once, of one team or of commands that know
-    nothing of each other: a lock is held for as long as lines and manifest are read, changed and written, and none of
-    them forgets what another has finished.
+    the end the lines move into the manifest. Several processes may write at once, whether they share the work or know
+    nothing of each other: each holds a lock while it reads, changes and writes lines and manifest, so that none
+    overwrites what another has finished.
+
+    Attributes:
+        path: the folder.
+        manifest: the manifest as it was when it was last read.
+        entries: lines of the table, by shard, as they were when they were last read.
+        grid: how the images are cut into shards.
     """
 
     def __init__(self, path: Path, kind: str) -> None:
-        """Open a folder that exists.
+        """Open an existing folder.
+
+        Args:
+            path: the folder.
+            kind: kind of its content, "network" or "images".
 
         Raises:
-            FileNotFoundError: it has no manifest.
+            FileNotFoundError: the folder has no manifest.
             ValueError: the manifest is of another version, of another kind of content, or damaged.
         """
         self.path, self._kind = path, kind
@@ -58,18 +68,20 @@ class ShardFolder:
 
     @classmethod
     def at(cls, path: Path, kind: str, parts: Mapping[str, Any], grid: Grid, advice: str = "") -> ShardFolder:
-        """The folder, made if it is not there.
+        """Open a folder, created if it does not exist.
 
         Args:
-            path: of the folder.
-            kind: of its content.
-            parts: what the content depends on. Those that the folder lacks, as version 0.1.0 did not know them, are
-                not compared; they are entered as soon as something else is written.
-            grid: of a new folder; one that is there keeps its own.
-            advice: what else to do than begin anew where the parts are others.
+            path: the folder.
+            kind: kind of its content, "network" or "images".
+            parts: everything that the content depends on. Parts that the folder lacks, as version 0.1.0 did not write
+                them, are not compared; they are entered as soon as something else is written.
+            grid: grid of a new folder; an existing one keeps its own.
+            advice: alternatives to recording again, for the message where the parts differ.
 
         Raises:
-            ValueError: the folder's content depends on other parts; they are named.
+            ValueError: the folder's content depends on other parts, which are named; or the manifest is of another
+                version or another kind of content, or damaged.
+            OSError: the folder cannot be created.
         """
         if not (path / MANIFEST).exists():
             path.mkdir(parents=True, exist_ok=True)
@@ -85,12 +97,20 @@ class ShardFolder:
         return folder
 
     def refresh(self) -> None:
-        """Learn which shards are finished."""
+        """Read again which shards are finished.
+
+        Raises:
+            FileNotFoundError: the folder has no manifest.
+            ValueError: the manifest is damaged.
+
+        Warns:
+            UserWarning: the line of a shard is damaged; the shard counts as missing.
+        """
         while not self._read():
             pass
 
     def _read(self) -> bool:
-        """Read manifest and lines; False if another process moved lines into the manifest meanwhile."""
+        """Read manifest and lines; return False if another process moved lines into the manifest meanwhile."""
         self.manifest, data = read_manifest(self.path, self._kind)
         self.entries = entries_of(self.manifest)
         self._lines = sorted((self.path / "shards").glob("*.json"))
@@ -112,7 +132,11 @@ class ShardFolder:
         return True
 
     def missing(self, columns: Sequence[str]) -> dict[int, list[str]]:
-        """By shard, which of the columns are not there or damaged, of which a warning tells. Reads every file."""
+        """Return, by shard, which of these columns are missing or damaged. Every file is read.
+
+        Warns:
+            UserWarning: a file is damaged.
+        """
         missing: dict[int, list[str]] = {}
         for shard in range(self.grid.shards):
             for column in columns:
@@ -121,6 +145,7 @@ class ShardFolder:
         return missing
 
     def _is_whole(self, shard: int, column: str, warn: bool = True) -> bool:
+        """Return whether a file exists and is what was written; warn if it is damaged."""
         entry = self.entries.get(shard)
         if entry is None or column not in entry.files:
             return False
@@ -133,10 +158,10 @@ class ShardFolder:
         return True
 
     def read(self, shard: int, column: str) -> bytes:
-        """Content of a file.
+        """Read the file of a shard in a column.
 
         Raises:
-            DamagedFileError: it is not there, or not what was written.
+            DamagedFileError: the file is missing, or not what was written.
         """
         entry = self.entries.get(shard)
         if entry is None or column not in entry.files:
@@ -147,9 +172,18 @@ class ShardFolder:
             raise DamagedFileError(f"store: {error}; {RESUME}") from None
 
     def write(self, shard: int, keys: str, columns: Mapping[str, bytes]) -> None:
-        """Put files of a shard beside those it has, if these are of the same images, and enter them into the table.
+        """Write files of a shard, and enter them into the table.
 
-        A file that another process has finished meanwhile, of the same images, stays.
+        Files that the shard has already stay if they are of the same images, also those that another process has
+        finished meanwhile; if they are of other images, they are removed from the table.
+
+        Args:
+            shard: number of the shard.
+            keys: digest of the keys of its readable images.
+            columns: content of the files, by column.
+
+        Raises:
+            OSError: a file cannot be written.
         """
         with ExitStack() as stack:
             prepared = {
@@ -167,7 +201,7 @@ class ShardFolder:
                 write_file(self._line(shard), as_json(asdict(self.entries[shard])))
 
     def _entry(self, shard: int) -> Entry:
-        """The line of a shard as it is now; one without files if there is none. Only under the lock."""
+        """Read the line of a shard, or return one without files if there is none; the lock must be held."""
         try:
             return Entry.of(json.loads(self._line(shard).read_bytes()))
         except FileNotFoundError:
@@ -176,9 +210,16 @@ class ShardFolder:
             return Entry("")
 
     def update(self, layers: Sequence[str] = (), **facts: Any) -> None:
-        """Enter facts into the manifest, further layers, and the lines of the table that are files of their own.
+        """Enter facts, further layers, and the lines of the table that are files of their own into the manifest.
 
-        Nothing is written, so that the store may be on a read-only medium, if all of that is there already.
+        If the manifest has all of that already, nothing is written, so that the store may be on a read-only medium.
+
+        Args:
+            layers: names of layers.
+            **facts: other entries of the manifest, among those of `FACTS`.
+
+        Raises:
+            OSError: the manifest cannot be written.
         """
         self.refresh()
         if not self._lines and self._updated(layers, facts) == self.manifest:
@@ -193,7 +234,7 @@ class ShardFolder:
             self.refresh()
 
     def _updated(self, layers: Sequence[str], facts: Mapping[str, Any]) -> dict[str, Any]:
-        """The manifest with these layers, if any, and facts."""
+        """Return the manifest with these layers and facts entered."""
         known = self.manifest.get("layers", [])
         further = {"layers": list(dict.fromkeys([*known, *layers]))} if layers else {}
         return {**self.manifest, **facts, **further}
@@ -206,9 +247,13 @@ class ShardFolder:
 
 
 def other_parts(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Which parts a content depends on have changed, for a message; empty if none has.
+    """Return the names of the parts that differ, with both values, for a message; empty if none does.
 
-    A part of which only one of them tells cannot be compared.
+    A part that only one of the two mappings has is not compared.
+
+    Args:
+        before: parts that a content depends on.
+        now: the same parts at present.
 
     Example:
         >>> other_parts({"layer": "act", "pool": "mean"}, {"layer": "fc", "pool": "mean"})
@@ -222,11 +267,11 @@ def other_parts(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 
 def digest_of_keys(keys: Iterable[str]) -> str:
-    """Of the readable images of a shard."""
+    """Return the digest of the keys of a shard's readable images."""
     return checksum("\0".join(keys).encode(errors="surrogatepass"))
 
 
 def _short(value: object, longest: int = 80) -> str:
-    """A part, for a message."""
+    """Return a part as one line of at most ``longest`` characters, for a message."""
     text = " ".join(str(value).split())
     return text if len(text) <= longest else f"{text[: longest - 1]}…"

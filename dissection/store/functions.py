@@ -1,4 +1,4 @@
-"""Python functions: which of them run, what they use and assign, and their syntax as a digest."""
+"""Python functions: which of them run, which values they use and assign, and digests of their syntax."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MUTATORS = frozenset({"append", "add", "clear", "extend", "insert", "pop", "popl
 
 
 def functions_of(value: Any) -> Iterator[FunctionType]:
-    """The Python functions that run where a value is called, or read as an attribute."""
+    """Yield the Python functions that run where a value is called, or read as an attribute."""
     if isinstance(value, FunctionType):
         yield value
     elif isinstance(value, MethodType | staticmethod | classmethod):
@@ -38,9 +38,15 @@ def functions_of(value: Any) -> Iterator[FunctionType]:
 
 
 def reached(function: FunctionType, owner: type | None, own: bool) -> Iterator[tuple[str, Any]]:
-    """What a function may use: cells, and by name methods, globals, and functions of its own modules.
+    """Yield name and value of everything that a function may use: closure cells, methods, globals, modules' functions.
 
-    Of a library's function only methods, which its class may have overridden, and the functions that it wraps.
+    For a function of a library only two kinds are yielded: methods, which the user's class may have overridden, and the
+    functions that it wraps.
+
+    Args:
+        function: function to look into.
+        owner: class of which it is a method; None for a function outside of classes.
+        own: whether the function is the user's own code.
     """
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         try:
@@ -65,7 +71,7 @@ def reached(function: FunctionType, owner: type | None, own: bool) -> Iterator[t
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:
-    """The code of a function and of those within it."""
+    """Yield the code of a function, and of the functions that are defined within it."""
     yield code
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
@@ -73,19 +79,20 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 
 
 def names_assigned(code: CodeType) -> set[str]:
-    """Names of attributes, and of variables outside a function, to which it assigns; buffers that it registers."""
+    """Return the names that a function assigns: attributes, variables outside itself, and buffers that it registers."""
     stores = ("STORE_ATTR", "STORE_GLOBAL", "STORE_DEREF", "DELETE_ATTR")
     names: set[str] = set()
     for part in _codes(code):
-        names |= {one.argval for one in dis.get_instructions(part) if one.opname in stores}
+        names |= {instruction.argval for instruction in dis.get_instructions(part) if instruction.opname in stores}
         if "register_buffer" in part.co_names:
             names |= {constant for constant in part.co_consts if isinstance(constant, str)}
     return names
 
 
 def names_altered(function: FunctionType) -> set[str]:
-    """Names of attributes and variables whose items a function sets, or that it appends to, as far as its source tells:
-    caches and logs.
+    """Return the names of the attributes and variables that a function alters in place, such as caches and logs.
+
+    They are found in its source: names whose items it sets or deletes, or of which it calls one of `MUTATORS`.
     """
     names: set[str] = set()
     for node in ast.walk(_parsed(function) or ast.Module([], [])):
@@ -100,7 +107,7 @@ def names_altered(function: FunctionType) -> set[str]:
 
 
 def acts(code: CodeType) -> bool:
-    """Whether a hook returns something, or calls what changes a tensor in place."""
+    """Return whether a hook returns something, or calls a method that changes a tensor in place."""
     before = None
     for instruction in dis.get_instructions(code):
         if instruction.opname == "RETURN_CONST" and instruction.argval is not None:
@@ -113,9 +120,10 @@ def acts(code: CodeType) -> bool:
 
 
 def digest_of_source(function: FunctionType) -> str:
-    """Digest of a function's syntax, the same whatever its comments and docstring, and in every version of Python.
+    """Return a digest of a function's syntax, the same whatever its comments and docstring, in every Python version.
 
-    Where there is no source, of its bytecode; where it is no statement of its own, such as a lambda, of its text.
+    For a function without source it is the digest of the bytecode; for one that is no statement of its own, such as a
+    lambda, that of the source text.
     """
     source, tree = _source(function), _parsed(function)
     if source is None:
@@ -138,7 +146,7 @@ def _parsed(function: FunctionType) -> ast.AST | None:
 
 
 def _syntax(node: Any) -> str:
-    """A syntax tree as text, without what is empty or a docstring."""
+    """Return a syntax tree as text, without empty fields and docstrings."""
     if isinstance(node, list):
         return f"[{' '.join(map(_syntax, node))}]"
     if not isinstance(node, ast.AST):
@@ -151,22 +159,24 @@ def _syntax(node: Any) -> str:
 
 
 def _bytecode(code: CodeType) -> str:
-    constants = [_bytecode(one) if isinstance(one, CodeType) else repr(one) for one in code.co_consts]
+    constants = [
+        _bytecode(constant) if isinstance(constant, CodeType) else repr(constant) for constant in code.co_consts
+    ]
     return f"{code.co_code.hex()} {code.co_names} {constants}"
 
 
 def is_method(function: FunctionType, owner: type | None) -> bool:
-    """Whether a function was written as a method of a class, in the module of that class or of one it inherits from."""
+    """Return whether a function was written in the module of a class, or in that of a class it inherits from."""
     return owner is not None and any(base.__module__ == function.__module__ for base in owner.__mro__)
 
 
 def is_own(function: FunctionType) -> bool:
-    """Whether a function is the user's own code, not that of Python or of an installed library."""
+    """Return whether a function is the user's own code, not that of Python or of an installed library."""
     return _is_own_place(str(function.__globals__.get("__name__", "")), function.__code__.co_filename)
 
 
 def is_own_class(kind: type) -> bool:
-    """Whether a class is the user's own code, not that of Python or of an installed library."""
+    """Return whether a class is the user's own code, not that of Python or of an installed library."""
     return _is_own_place(kind.__module__, getattr(sys.modules.get(kind.__module__), "__file__", None) or "")
 
 
@@ -175,7 +185,12 @@ def _is_own_module(module: ModuleType) -> bool:
 
 
 def _is_own_place(module: str, file: str) -> bool:
-    """Whether code there is neither Python's nor an installed library's; interactively, ``file`` is empty."""
+    """Return whether code of a module is neither Python's nor an installed library's.
+
+    Args:
+        module: name of the module.
+        file: file of the code; empty for code that was typed in interactively.
+    """
     if module.partition(".")[0] in (*LIBRARIES, *sys.builtin_module_names) or INSTALLED.search(file):
         return False
     return not file.startswith(("<frozen", sysconfig.get_paths()["stdlib"]))

@@ -1,4 +1,4 @@
-"""One process at a time: a lock on a folder, which the kernel releases when its holder dies."""
+"""Lock on a folder, held by one process at a time; the system releases it when that process dies."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ LOCK = ".lock"
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Wait until no other process holds the lock of a folder, and hold it while the context lasts.
+    """Context in which this process alone holds the lock of a folder; entering it waits until no other process does.
 
-    The lock is one on the file ``.lock``, which stays: whether it is held, its existence does not say. It is not
-    re-entrant. Where the file system knows no locks, the context is entered without one.
+    The lock is one on the file ``.lock``, which stays: its existence does not mean that the lock is held. A process
+    must not enter the context twice. Where the file system has no locks, the context is entered without one.
 
     Raises:
         OSError: the folder cannot be written to.
 
     Warns:
-        UserWarning: the file system knows no locks.
+        UserWarning: the file system has no locks.
     """
     descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     try:

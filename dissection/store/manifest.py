@@ -1,4 +1,4 @@
-"""The manifest of a folder of a store: what must be in it, and how a changed letter is noticed."""
+"""Manifest of a folder of a store: its required content, and the checksum by which any change is noticed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ PARTS: dict[str, dict[str, type]] = {
     },
     "images": {"clip": str, "probe": str},
 }
-"""By kind of content, the parts that every manifest has; version 0.1.0 had no others, and these may not be compared."""
+"""Names and types of the parts that every manifest has, by kind of content.
+
+Version 0.1.0 wrote no others; further parts are compared only where a manifest has them.
+"""
 FACTS: dict[str, Any] = {
     "layers": list,
     "clip_name": str | None,
@@ -41,46 +44,51 @@ FACTS: dict[str, Any] = {
     "skipped": list,
     "written_by": list,
 }
-"""What a manifest may hold besides its kind, parts, grid and shards."""
+"""Names and types of the entries that a manifest may have besides its kind, parts, grid and shards."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """How the images of a probe are cut into batches, and these into shards."""
+    """Grid by which the images of a probe are cut into batches, and these into shards."""
 
     images: int
-    """N, with those that cannot be read."""
+    """Number of images, N, including those that cannot be read."""
     batch_size: int
+    """Number of images in a batch."""
     batches: int
-    """In each shard but the last."""
+    """Number of batches in each shard but the last."""
 
     @property
     def shards(self) -> int:
-        """How many there are."""
+        """Number of shards."""
         return -(-self.images // (self.batch_size * self.batches))
 
     def images_of(self, shard: int) -> range:
-        """Places in the probe of the images of a shard."""
+        """Return the places in the probe of the images of a shard."""
         size = self.batch_size * self.batches
         return range(shard * size, min((shard + 1) * size, self.images))
 
     def batches_of(self, shard: int) -> range:
-        """Numbers of the batches of a shard."""
+        """Return the numbers of the batches of a shard."""
         return range(shard * self.batches, min((shard + 1) * self.batches, -(-self.images // self.batch_size)))
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of the shard table."""
+    """Line of the shard table, which describes one shard."""
 
     keys: str
-    """Digest of the keys of the readable images."""
+    """Digest of the keys of the shard's readable images."""
     files: dict[str, str] = field(default_factory=dict)
-    """Checksum by column."""
+    """Checksum of the shard's file in each column."""
 
     @staticmethod
     def of(line: Any) -> Entry:
-        """The entry that a line of JSON stands for; ValueError if it stands for none."""
+        """Return the entry that a line of JSON stands for.
+
+        Raises:
+            ValueError: the line does not stand for an entry.
+        """
         _require(isinstance(line, dict) and line.keys() == {"keys", "files"}, "a line is no 'keys' and 'files'")
         files = line["files"]
         _require(isinstance(line["keys"], str) and isinstance(files, dict), "a line's keys or files")
@@ -89,15 +97,17 @@ class Entry:
 
 
 def read_manifest(path: Path, kind: str) -> tuple[dict[str, Any], bytes]:
-    """The manifest of a folder and its bytes; one of version 0.1.0 has no checksum and is only looked through.
+    """Read and check the manifest of a folder; return it with its bytes.
+
+    A manifest of version 0.1.0 has no checksum; only its structure is checked.
 
     Args:
-        path: of the folder.
-        kind: "network" or "images", what the folder should be.
+        path: the folder.
+        kind: kind of content that the folder should have, "network" or "images".
 
     Raises:
-        FileNotFoundError: there is none.
-        ValueError: it is of another version, or damaged.
+        FileNotFoundError: there is no manifest.
+        ValueError: the manifest is of another version or another kind of content, or damaged.
     """
     try:
         data = (path / MANIFEST).read_bytes()
@@ -121,7 +131,11 @@ def read_manifest(path: Path, kind: str) -> tuple[dict[str, Any], bytes]:
 
 
 def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
-    """Write the manifest of a folder, with its checksum, and with the versions that wrote it."""
+    """Write the manifest of a folder, with its checksum and the versions that wrote it.
+
+    Raises:
+        OSError: the manifest cannot be written; the one before stays.
+    """
     written_by = list(manifest.get("written_by", []))
     if versions() not in written_by:
         written_by.append(versions())
@@ -131,32 +145,32 @@ def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def versions() -> dict[str, str]:
-    """The versions on which draws and activations may depend."""
+    """Return the versions of the packages on which draws and activations may depend."""
     return {"lwta": __version__, "torch": str(torch.__version__)}
 
 
 def as_json(content: Mapping[str, Any]) -> bytes:
-    """The one way in which the store writes JSON, so that a checksum of the content is one of the bytes."""
+    """Return content as JSON in the one form that the store writes, so that equal contents have equal checksums."""
     return json.dumps(content, indent=1).encode()
 
 
 def begin_anew(path: Path) -> str:
-    """The last resort."""
+    """Return the advice to remove the folder and to record it again."""
     return f"remove the folder {path} to record it anew"
 
 
 def table(entries: Mapping[int, Entry]) -> dict[str, Any]:
-    """The shard table of a manifest."""
+    """Return the shard table of a manifest as JSON can hold it."""
     return {f"{shard:05d}": asdict(entry) for shard, entry in sorted(entries.items())}
 
 
 def entries_of(manifest: Mapping[str, Any]) -> dict[int, Entry]:
-    """By shard, the lines of the shard table of a manifest that was checked."""
+    """Return the lines of the shard table of a checked manifest, by shard."""
     return {int(shard): Entry.of(line) for shard, line in manifest["shards"].items()}
 
 
 def _check(manifest: Mapping[str, Any], kind: str) -> None:
-    """Raise ValueError, with the reason, unless the manifest is what `write_manifest` wrote, of this kind."""
+    """Raise ValueError, with the reason, unless the manifest is one that `write_manifest` wrote for this kind."""
     written = manifest.get("checksum")
     content = {name: value for name, value in manifest.items() if name != "checksum"}
     _require(written is not None or "written_by" not in manifest, "no checksum")

@@ -1,4 +1,4 @@
-"""What is in a store: its networks, their recordings, and the encoder of their images."""
+"""Opening of a store: its networks, their recordings, and the encoder of their images."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from lwta.dissection.store.contents import ImageTable, StoredActivations, StoredImages, network_folder
-from lwta.dissection.store.filling import known_as, network_parts
-from lwta.dissection.store.fingerprint import contents_in, embedder
+from lwta.dissection.store.dependencies import contents_in, embedder, known_as, network_parts
 from lwta.dissection.store.folder import RESUME, ShardFolder, other_parts
 from lwta.dissection.store.manifest import MANIFEST
 from lwta.dissection.store.stored import StoredRecording
@@ -25,7 +24,19 @@ def open_recording(
     clip: Encoder | str | None = None,
     layers: Sequence[str] | None = None,
 ) -> tuple[StoredRecording, Encoder]:
-    """Recording of a network in a store, and the encoder of its images. Arguments and errors as in `open_store`."""
+    """Open the recording of a network in a store, and the encoder of its images.
+
+    Args:
+        store: folder of the store.
+        name: name of the network in the store; None if there is only one.
+        clip: encoder of the recording, or its name; None opens it by the name in the store.
+        layers: names of recorded layers; None for all.
+
+    Raises:
+        FileNotFoundError: there is no such store, or no network of this name in it.
+        ValueError: there are several networks and ``name`` is None, ``clip`` is another encoder than the store's, a
+            layer was not recorded, or the recording is incomplete or damaged.
+    """
     folder = ShardFolder(network_folder(Path(store), name or _only_network(Path(store))), "network")
     parts = folder.manifest["parts"]
     encoder = _encoder(recorded_clip(store, folder.path.name) if clip is None else clip, folder)
@@ -44,11 +55,16 @@ def open_recording(
 
 
 def recorded_clip(store: str | Path, name: str | None = None) -> str:
-    """Name of the encoder with which a network in a store was recorded: "tiny", or a pretrained model of open_clip.
+    """Return the name of the encoder of a recording: "tiny", or a pretrained model of open_clip.
+
+    Args:
+        store: folder of the store.
+        name: name of the network in the store; None if there is only one.
 
     Raises:
-        ValueError: it has none, as it looked up embeddings, or it was a checkpoint or something else that open_clip
-            does not publish: a store, which may come from anyone, does not say which file is opened.
+        FileNotFoundError: there is no such store, or no network of this name in it.
+        ValueError: the encoder has no name, as it looked up embeddings; or it was a checkpoint or something else that
+            open_clip does not publish. A store may come from anyone, so it does not decide which file is opened.
     """
     folder = ShardFolder(network_folder(Path(store), name or _only_network(Path(store))), "network")
     clip: str | None = folder.manifest.get("clip_name")
@@ -63,11 +79,16 @@ def recorded_clip(store: str | Path, name: str | None = None) -> str:
 
 
 def check_network(store: str | Path, model: nn.Module, name: str | None = None) -> None:
-    """See that a network is the one of this name in a store; None if there is only one.
+    """Check that a network is the one that was recorded in a store.
+
+    Args:
+        store: folder of the store.
+        model: the network.
+        name: name of the network in the store; None if there is only one.
 
     Raises:
         FileNotFoundError: there is no such store, or no network of this name in it.
-        ValueError: its weights, its architecture or its code are not those recorded.
+        ValueError: weights, architecture or code of the network are not those recorded.
     """
     folder = ShardFolder(network_folder(Path(store), name or _only_network(Path(store))), "network")
     other = other_parts(folder.manifest["parts"], network_parts(model))
@@ -76,7 +97,7 @@ def check_network(store: str | Path, model: nn.Module, name: str | None = None) 
 
 
 def networks(store: Path) -> list[str]:
-    """Names of the networks in a store."""
+    """Return the names of the networks in a store, sorted."""
     return sorted(
         path.parent.name for path in store.glob(f"*/{MANIFEST}") if not path.parent.name.startswith("images-")
     )
@@ -92,7 +113,11 @@ def _only_network(store: Path) -> str:
 
 
 def _encoder(clip: Encoder | str, folder: ShardFolder) -> Encoder:
-    """The encoder, if it is that of the folder."""
+    """Return the encoder, or open it by its name.
+
+    Raises:
+        ValueError: the folder was recorded with another encoder.
+    """
     encoder = ClipEncoder(clip) if isinstance(clip, str) else clip
     recorded = folder.manifest["parts"]["clip"]
     if known_as(encoder, recorded) != recorded:

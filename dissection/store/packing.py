@@ -1,4 +1,4 @@
-"""Activations as bytes and back, as small as they get without the loss of a bit."""
+"""Packing of activations into bytes and back, as small as they get without the loss of a bit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SMALL_INTEGERS = (torch.uint8, torch.int16, torch.int32)
 
 
 def join(parts: list[Activations]) -> Activations | None:
-    """Activations on the images of several batches, one after the other; None for no batch."""
+    """Join the activations on the images of several batches, one after the other; return None for no batch."""
     if not parts:
         return None
     if isinstance(parts[0], DenseActivations):
@@ -29,8 +29,13 @@ def join(parts: list[Activations]) -> Activations | None:
 
 
 def pack_activations(activations: Activations | None) -> bytes:
-    """A safetensors file: ``values`` of an ordinary layer; values, units, shares, counts, neurons and competitors of a
-    competition; nothing for a shard without a readable image.
+    """Return activations as the bytes of a safetensors file.
+
+    It holds ``values`` for an ordinary layer; ``values``, ``units``, ``shares``, ``counts``, ``neurons`` and
+    ``competitors`` for a competitive one; and no tensor for a shard without a readable image.
+
+    Args:
+        activations: activations on the readable images of a shard; None if it has none.
     """
     if activations is None:
         return save({})
@@ -42,7 +47,7 @@ def pack_activations(activations: Activations | None) -> bytes:
 
 
 def unpack_activations(data: bytes) -> Activations | None:
-    """What `pack_activations` was given."""
+    """Return the activations that `pack_activations` packed; None for a shard without a readable image."""
     tensors = load(data)
     if not tensors:
         return None
@@ -59,7 +64,7 @@ def unpack_activations(data: bytes) -> Activations | None:
 
 
 def _small(tensor: Tensor) -> Tensor:
-    """The same numbers in fewer bytes, where they fit."""
+    """Return the same numbers in the smallest type that holds them exactly."""
     tensor = tensor.contiguous()
     if tensor.is_floating_point():
         half = tensor.half()

@@ -1,4 +1,4 @@
-"""A recording that lies in a store and is read shard by shard."""
+"""Recording in a store, read shard by shard."""
 
 from __future__ import annotations
 
@@ -12,13 +12,18 @@ from lwta.dissection.store.folder import RESUME
 
 
 class StoredRecording(Recording):
-    """Some layers of a network in a store; keys and labels are in memory, and of the rest one shard at a time.
+    """Recording of some layers of a network in a store.
+
+    Keys and labels of all images are in memory; embeddings and activations are read one shard at a time.
 
     Args:
-        images: of the probe.
-        activations: of the network.
-        layers: names of those of its layers that are wanted.
-        pool: as the user gave it.
+        images: table of the probe's images.
+        activations: stored activations of the network.
+        layers: names of the layers that are wanted.
+        pool: pooling, as the user gave it.
+
+    Raises:
+        ValueError: a key occurs twice.
     """
 
     def __init__(self, images: ImageTable, activations: StoredActivations, layers: Sequence[str], pool: Pool) -> None:
@@ -26,7 +31,7 @@ class StoredRecording(Recording):
         self._images, self._activations = images, activations
 
     def some_shards(self, layer: str, numbers: Iterable[int]) -> Iterator[Shard]:
-        """Yield the shards of these numbers as they were stored.
+        """Yield the shards with these numbers, as they were stored; a shard without a readable image is left out.
 
         Raises:
             DamagedFileError: a file is missing, damaged, or of other images.

@@ -1,1 +1,1 @@
-"""Words that may name neurons, and the encoders that put words and images into one space."""
+"""Words that may name neurons, and the encoders that embed words and images in one space."""

@@ -1,4 +1,4 @@
-"""CLIP by open_clip: any of its models, a checkpoint of one's own, or the tiny one that comes with this library."""
+"""CLIP by open_clip: any of its models, a checkpoint of the user's own, or the tiny one of this library."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OFFLINE = (
 
 
 class ClipEncoder:
-    """A CLIP model and its preprocessing.
+    """CLIP model with its preprocessing.
 
     Args:
         name: "tiny", the embedded model, which knows digits and simple shapes; or "MODEL/PRETRAINED" with a model of
@@ -38,6 +38,11 @@ class ClipEncoder:
     Raises:
         ValueError: the model is unknown, or the part behind the slash is neither one of its tags nor a file.
         RuntimeError: the weights could not be downloaded or read.
+
+    Example:
+        >>> encoder = ClipEncoder("tiny")
+        >>> encoder.encode_texts(["circle", "square"]).shape
+        torch.Size([2, 64])
     """
 
     def __init__(self, name: str = "tiny") -> None:
@@ -48,12 +53,12 @@ class ClipEncoder:
 
     @staticmethod
     def from_embeddings(embeddings: str | Path | Mapping[str, Any]) -> Embeddings:
-        """An encoder that looks up embeddings computed before: see `Embeddings`."""
+        """Return an encoder that looks up embeddings; arguments and errors are those of `Embeddings.load`."""
         return Embeddings.load(embeddings)
 
     @property
     def preprocess(self) -> Callable[[Image.Image], Tensor]:
-        """The model's own, from a PIL image to (3, h, w) float32."""
+        """Preprocessing of the model, from a PIL image to (3, h, w) float32."""
         return self._transform
 
     @cached_property
@@ -62,16 +67,24 @@ class ClipEncoder:
         return digest_of_tensors(self._model.state_dict(), start=repr(self._transform), gap="")
 
     def check_keys(self, keys: Sequence[str]) -> None:
-        """Any image can be embedded."""
+        """Accept any keys: every image can be embedded."""
 
     def to(self, device: torch.device) -> None:
-        """Do the computations there."""
+        """Move the model to a device."""
         self._model.to(device)
         self._device = device
 
     @torch.inference_mode()
     def encode_images(self, keys: Sequence[str], images: Tensor | None) -> Tensor:
-        """(n, d) float32, normalised, on the CPU, of n preprocessed images (n, 3, h, w)."""
+        """Return the embeddings of n images, (n, d) float32, normalised, on the CPU.
+
+        Args:
+            keys: keys of the images, which are not used.
+            images: preprocessed images, (n, 3, h, w).
+
+        Raises:
+            TypeError: ``images`` is None.
+        """
         if images is None:
             raise TypeError("images must be a tensor of preprocessed images, got None")
         features = self._model.encode_image(images.to(self._device, non_blocking=True))
@@ -79,10 +92,10 @@ class ClipEncoder:
 
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """(M, d) float32, normalised, on the CPU.
+        """Return the embeddings of M texts, (M, d) float32, normalised, on the CPU.
 
         Raises:
-            ValueError: the tokenizer finds nothing in some of the texts; they are named.
+            ValueError: the tokenizer finds no token in some of the texts; they are named.
         """
         nothing = self._tokenizer([""])
         features = []
@@ -100,7 +113,7 @@ class ClipEncoder:
 
 
 def is_published(name: str) -> bool:
-    """Whether `ClipEncoder` finds a name without opening a file of the user's: "tiny", or a model and tag of open_clip.
+    """Return whether a name of `ClipEncoder` is "tiny" or a model and tag of open_clip, and so names no file.
 
     Example:
         >>> is_published("ViT-B-32/openai"), is_published("ViT-B-32/weights.pt")
@@ -152,7 +165,7 @@ def _open(name: str) -> tuple[Any, Callable[[Image.Image], Tensor], Callable[[li
 
 
 def _reason(error: Exception) -> str:
-    """One line, without PyTorch's advice to unpickle the file with all that is in it: that may be code of anyone."""
+    """Return the first line of an error, without PyTorch's advice to unpickle the whole file, which may run code."""
     line = (str(error).splitlines() or [type(error).__name__])[0]
     return "it is no file of weights alone, and whatever else it holds is not read" if "weights_only" in line else line
 

@@ -19,14 +19,14 @@ TINY = Path(__file__).parent / "tiny" / "concepts.txt"
 
 @dataclass(frozen=True)
 class Concepts:
-    """Words or phrases, each once.
+    """Concepts: words or phrases by which neurons may be named, each once.
 
-    Blanks around a name are removed, empty names dropped; of names that occur more than once the first is kept and a
-    warning says how many went.
+    Blanks around a name are removed, and empty names are dropped. If a name occurs more than once, the first is kept
+    and a warning counts the others.
 
     Args:
         names: words or phrases.
-        source: where they come from, for messages and the report.
+        source: origin of the names, for messages and the report.
         templates: prompts with a ``{}`` for the concept. The default is the bare word, which is the published method;
             with several, a concept's embedding is the normalised mean of the normalised embeddings of its prompts.
 
@@ -62,24 +62,24 @@ class Concepts:
 
     @classmethod
     def from_file(cls, path: str | Path, *, templates: Sequence[str] = ("{}",)) -> Concepts:
-        """Concepts of a text file in UTF-8, one a line.
+        """Read concepts from a text file in UTF-8, one a line.
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: the file holds no concept, or is not UTF-8 text.
+            ValueError: the file holds no concept, or is not UTF-8 text; or a template has no ``{}``.
         """
         return cls(read_lines(path), str(path), templates)
 
     @classmethod
     def imagenet(cls, *, templates: Sequence[str] = ("{}",)) -> Concepts:
-        """The 998 different class names of ImageNet-1k, as open_clip words them."""
+        """Return the 998 different class names of ImageNet-1k, as open_clip words them."""
         from open_clip import IMAGENET_CLASSNAMES
 
         return cls(list(dict.fromkeys(IMAGENET_CLASSNAMES)), "ImageNet class names", templates)
 
     @classmethod
     def imagenet21k(cls, *, templates: Sequence[str] = ("{}",)) -> Concepts:
-        """The first lemma of every synset of ImageNet-21k, about 20,000 different ones, as timm has them."""
+        """Return the first lemma of every synset of ImageNet-21k, about 20,000 different ones, as timm has them."""
         from timm.data import ImageNetInfo
 
         lemmas = (names.split(",")[0] for names in ImageNetInfo("imagenet21k").label_descriptions())
@@ -87,16 +87,18 @@ class Concepts:
 
     @classmethod
     def tiny(cls, *, templates: Sequence[str] = ("{}",)) -> Concepts:
-        """The vocabulary of the embedded tiny CLIP: digits, strokes, shapes, colours and textures."""
+        """Return the vocabulary of the tiny CLIP of this library: digits, strokes, shapes, colours and textures."""
         return cls(read_lines(TINY), "tiny concepts", templates)
 
     @classmethod
     def of(cls, concepts: Concepts | Sequence[str] | str | Path) -> Concepts:
-        """What the ``concepts`` argument of `dissect` may be: `Concepts`, a list of names, one of "imagenet",
-        "imagenet21k" and "tiny", or a text file.
+        """Return the concepts that the ``concepts`` argument of `dissect` stands for.
+
+        Args:
+            concepts: `Concepts`, a list of names, one of "imagenet", "imagenet21k" and "tiny", or a text file.
 
         Raises:
-            TypeError: it is none of these, or a list that holds something else than strings.
+            TypeError: ``concepts`` is none of these, or a list that holds something else than strings.
             FileNotFoundError: there is no such file.
             ValueError: the list or the file holds no concept, or the file is not UTF-8 text.
         """
@@ -110,10 +112,7 @@ class Concepts:
         return cls(_strings("concepts", concepts))
 
     def encode(self, encoder: Encoder) -> Tensor:
-        """Embed every concept.
-
-        Returns:
-            (M, d) float32, normalised, on the CPU.
+        """Return the embeddings of the M concepts, (M, d) float32, normalised, on the CPU.
 
         Raises:
             TypeError: the encoder returned no tensor of floating-point numbers.
@@ -128,10 +127,10 @@ class Concepts:
 
 
 def _strings(argument: str, names: Iterable[str]) -> tuple[str, ...]:
-    """The names, once each is seen to be one.
+    """Return the names as a tuple, having checked that each is a string.
 
     Raises:
-        TypeError: they are one string, no strings, or not several.
+        TypeError: ``names`` is a single string, cannot be iterated over, or holds something else than strings.
     """
     if isinstance(names, str):
         raise TypeError(f"{argument} must be a sequence of strings, got one: {names!r}")

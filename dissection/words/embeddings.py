@@ -1,4 +1,4 @@
-"""CLIP embeddings that were computed before: dissection without CLIP on the machine."""
+"""CLIP embeddings that were computed before, for a dissection without CLIP on the machine."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ ARRAYS = ("image_paths", "image_features", "concepts", "text_features")
 
 
 class Embeddings:
-    """Image embeddings by key and text embeddings by name; an encoder that looks up instead of computing.
+    """Encoder that looks embeddings up instead of computing them: of images by key, of texts by name.
 
     Args:
-        keys: N keys of images, as the probe gives them.
+        keys: N keys of images, as the probe has them.
         image_features: (N, d), any floating-point type; normalised here.
         texts: M concepts or prompts.
         text_features: (M, d), any floating-point type; normalised here.
@@ -36,7 +36,7 @@ class Embeddings:
     """
 
     preprocess = None
-    """No image is looked at."""
+    """Preprocessing: None, as no image is looked at."""
 
     def __init__(
         self, keys: Sequence[str], image_features: Tensor, texts: Sequence[str], text_features: Tensor
@@ -53,12 +53,16 @@ class Embeddings:
 
     @classmethod
     def load(cls, embeddings: str | Path | Mapping[str, Any]) -> Embeddings:
-        """Embeddings of an NPZ file, or of a mapping, with the arrays ``image_paths`` (N,), ``image_features`` (N, d),
-        ``concepts`` (M,) and ``text_features`` (M, d).
+        """Load embeddings from an NPZ file or a mapping of arrays.
+
+        Args:
+            embeddings: file, or mapping, with the arrays ``image_paths`` (N,), ``image_features`` (N, d), ``concepts``
+                (M,) and ``text_features`` (M, d).
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: the file is no NPZ, or damaged, or an array is missing.
+            ValueError: the file is no NPZ, or damaged; an array is missing; or the arrays do not fit together, hold
+                values that are not finite, or repeat a key or concept.
         """
         where = ""
         if isinstance(embeddings, str | Path):
@@ -76,21 +80,25 @@ class Embeddings:
 
     @property
     def concepts(self) -> tuple[str, ...]:
-        """The texts that have an embedding."""
+        """Texts that have an embedding."""
         return tuple(self._text_rows)
 
     @property
     def fingerprint(self) -> str:
-        """Digest of the image embeddings and their keys; texts may be added without another one."""
+        """Digest of the image embeddings and their keys; it stays the same when texts are added."""
         return _digest((self._image_rows, self._images))
 
     @property
     def legacy_fingerprint(self) -> str:
-        """The fingerprint of version 0.1.0, which took in the texts too; stores of that version have it."""
+        """Digest that version 0.1.0 used as fingerprint and wrote into stores; it depends on the texts too."""
         return _digest((self._image_rows, self._images), (self._text_rows, self._texts))
 
     def check_keys(self, keys: Sequence[str]) -> None:
-        """Raise ValueError if some of these keys have no embedding."""
+        """Check that all of these keys have an embedding.
+
+        Raises:
+            ValueError: some have none; they are counted and named.
+        """
         missing = [key for key in keys if key not in self._image_rows]
         if missing:
             raise ValueError(
@@ -99,15 +107,23 @@ class Embeddings:
             )
 
     def to(self, device: torch.device) -> None:
-        """Nothing is computed, so nothing moves."""
+        """Do nothing: embeddings are looked up on the CPU."""
 
     def encode_images(self, keys: Sequence[str], images: Tensor | None) -> Tensor:
-        """(n, d) float32, normalised; ValueError for keys without embedding."""
+        """Return the embeddings of the images with these n keys, (n, d) float32, normalised; ``images`` is not used.
+
+        Raises:
+            ValueError: some keys have no embedding; they are named.
+        """
         self.check_keys(keys)
         return self._images[[self._image_rows[key] for key in keys]]
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """(M, d) float32, normalised; ValueError for texts without embedding."""
+        """Return the embeddings of M texts, (M, d) float32, normalised.
+
+        Raises:
+            ValueError: some texts have no embedding; they are named.
+        """
         missing = [text for text in texts if text not in self._text_rows]
         if missing:
             raise ValueError(f"{len(missing)} of {len(texts)} concepts have no text embedding: {some(missing)}")
@@ -118,7 +134,7 @@ class Embeddings:
 
 
 def _read(path: str | Path) -> dict[str, Any]:
-    """Arrays of an NPZ file.
+    """Read the arrays of an NPZ file.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -135,7 +151,7 @@ def _read(path: str | Path) -> dict[str, Any]:
 
 
 def _digest(*parts: tuple[Iterable[str], Tensor]) -> str:
-    """Digest of embeddings and what they belong to."""
+    """Return the digest of embeddings and of the keys or texts that they belong to."""
     digest = hashlib.blake2b(digest_size=16)
     for owners, features in parts:
         digest.update("\0".join(owners).encode())
@@ -144,7 +160,11 @@ def _digest(*parts: tuple[Iterable[str], Tensor]) -> str:
 
 
 def _checked(name: str, features: Tensor, owners: Sequence[str]) -> Tensor:
-    """The features normalised in float32, one row for each owner."""
+    """Return the features as float32 with normalised rows, one for each owner.
+
+    Raises:
+        ValueError: the shape is another, or a value is not finite.
+    """
     if features.ndim != 2 or len(features) != len(owners):
         raise ValueError(f"{name} must have shape ({len(owners)}, d), got {tuple(features.shape)}")
     features = features.float()
@@ -156,6 +176,7 @@ def _checked(name: str, features: Tensor, owners: Sequence[str]) -> Tensor:
 
 
 def _rows(name: str, owners: Sequence[str]) -> dict[str, int]:
+    """Return the row of each owner; raise ValueError if one occurs twice."""
     twice = repeated(owners)
     if twice:
         raise ValueError(f"{name} must each occur once; {len(twice)} repeated: {some(twice)}")

@@ -1,4 +1,4 @@
-"""What dissection asks of CLIP."""
+"""Interface of the encoders that dissection uses, and the check of the embeddings that they return."""
 
 from __future__ import annotations
 
@@ -10,62 +10,73 @@ from PIL import Image
 from torch import Tensor
 
 UNIT = 1e-4
-"""Norms that differ from 1 by less are those of normalised embeddings, rounded."""
+"""Largest difference from 1 of the norm of an embedding that counts as normalised; rounding causes smaller ones."""
 
 
 class Encoder(Protocol):
-    """Images and texts into one space: `ClipEncoder`, or embeddings that were computed before."""
+    """Encoder that embeds images and texts in one space: `ClipEncoder`, `Embeddings`, or one of the user's own."""
 
     @property
     def fingerprint(self) -> str:
-        """Changes when an image's embedding would: a digest of weights and preprocessing, or of the embeddings."""
+        """Digest of weights and preprocessing, or of embeddings: it changes whenever an image's embedding would."""
         ...
 
     @property
     def preprocess(self) -> Callable[[Image.Image], Tensor] | None:
-        """From a PIL image to the (3, h, w) float32 that is encoded; None when only keys of images are needed."""
+        """Preprocessing of a PIL image to the (3, h, w) float32 that is encoded; None when only keys are needed."""
         ...
 
     def check_keys(self, keys: Sequence[str]) -> None:
-        """Raise ValueError, counting and naming, if the images of some of these keys cannot be embedded."""
+        """Check that the images with these keys can be embedded.
+
+        Raises:
+            ValueError: some cannot; they are counted and named.
+        """
 
     def to(self, device: torch.device) -> None:
-        """Do the computations there."""
+        """Move the computations to a device."""
 
     def encode_images(self, keys: Sequence[str], images: Tensor | None) -> Tensor:
-        """(n, d) float32, normalised, on the CPU, of n keys and, where `preprocess` makes them, (n, 3, h, w) images.
+        """Return the embeddings of n images, (n, d) float32, normalised, on the CPU.
 
-        Whoever calls it sees to the result by `checked_embeddings`.
+        Callers pass the result through `checked_embeddings`.
+
+        Args:
+            keys: n keys.
+            images: preprocessed images, (n, 3, h, w); None if `preprocess` is None.
         """
         ...
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """(M, d) float32, normalised, on the CPU; ValueError naming the texts it cannot embed.
+        """Return the embeddings of M texts, (M, d) float32, normalised, on the CPU.
 
-        Whoever calls it sees to the result by `checked_embeddings`.
+        Callers pass the result through `checked_embeddings`.
+
+        Raises:
+            ValueError: some texts cannot be embedded; they are named.
         """
         ...
 
 
 def checked_embeddings(embeddings: Any, kind: str, owners: Sequence[str]) -> Tensor:
-    """The embeddings that an encoder returned, refused if no similarity can be computed with them.
+    """Check the embeddings that an encoder returned, and return them normalised.
 
-    Rows of another norm than 1 are normalised: all that follows is defined by cosines, which they have as well, and an
-    encoder that leaves the last step out is as good as one that does not. A row that is not finite, or zero, has no
-    direction, and is refused.
+    Rows with another norm than 1 are normalised, since similarities are defined by cosines: an encoder may leave that
+    last step out. A row that is zero or not finite has no direction, and is refused.
 
     Args:
-        embeddings: what `Encoder.encode_images` or `Encoder.encode_texts` returned.
+        embeddings: result of `Encoder.encode_images` or `Encoder.encode_texts`.
         kind: "image" or "concept", for messages.
         owners: keys or names of what was embedded, one for each row.
 
     Returns:
-        (n, d) float32, normalised, on the CPU. What is normalised already stays the same in every bit, as does (n, 0),
-        of an encoder that stands where embeddings are there already.
+        Embeddings, (n, d) float32, normalised, on the CPU. Rows that are normalised already stay the same in every bit.
+        Embeddings without features, (n, 0), are returned as they are: where embeddings are stored already, a stand-in
+        for the encoder returns these.
 
     Raises:
-        TypeError: it is no tensor of floating-point numbers.
-        ValueError: its shape is not (n, d), or some rows have no direction; what they belong to is named.
+        TypeError: ``embeddings`` is no tensor of floating-point numbers.
+        ValueError: its shape is not (n, d), or some rows have no direction; their owners are named.
     """
     if not isinstance(embeddings, Tensor) or not embeddings.is_floating_point():
         seen = embeddings.dtype if isinstance(embeddings, Tensor) else type(embeddings).__name__
@@ -85,7 +96,7 @@ def checked_embeddings(embeddings: Any, kind: str, owners: Sequence[str]) -> Ten
 
 
 def _refuse(bad: Tensor, what: str, kind: str, owners: Sequence[str]) -> None:
-    """Raise ValueError if any of (n, 1) is true."""
+    """Raise ValueError, naming the owners, if the mask ``bad`` (n, 1) is true anywhere."""
     named = [owner for owner, is_bad in zip(owners, bad.flatten().tolist(), strict=True) if is_bad]
     if named:
         others = f" and {len(named) - 1} others" if len(named) > 1 else ""

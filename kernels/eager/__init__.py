@@ -1,4 +1,4 @@
-"""The operations in eager PyTorch: definitions that the kernels must equal, and what runs on a CPU."""
+"""Operations in eager PyTorch: definitions that the kernels must equal, and the code that runs on a CPU."""
 
 from lwta.kernels.eager import competition, concepts, cpu_loops, cpu_tiles
 

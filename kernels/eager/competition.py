@@ -1,4 +1,4 @@
-"""The eager PyTorch definition of every operation: what the kernels must equal, and what runs without a GPU.
+"""Eager PyTorch definitions of the operations of the competition, which the kernels must equal.
 
 Notation, for a tensor whose axis of K = B·U linear units is split into B consecutive blocks of U competitors:
 
@@ -25,7 +25,7 @@ LOW_32 = 0xFFFFFFFF
 
 
 def philox(seed: Tensor, counter: Tensor, rounds: int = PHILOX_ROUNDS) -> Tensor:
-    """Philox-4x32: four random 32-bit numbers per counter.
+    """Return four random 32-bit numbers for each counter, by Philox-4x32.
 
     Args:
         seed: 0-dim int64, the 64-bit key.
@@ -33,13 +33,13 @@ def philox(seed: Tensor, counter: Tensor, rounds: int = PHILOX_ROUNDS) -> Tensor
         rounds: rounds of the bijection.
 
     Returns:
-        int64 of shape ``(*counter.shape, 4)``, values in [0, 2³²).
+        Numbers in [0, 2³²), int64 of shape ``(*counter.shape, 4)``.
     """
     return torch.stack(philox_lanes(seed, counter, rounds), dim=-1)
 
 
 def philox_lanes(seed: Tensor, counter: Tensor, rounds: int = PHILOX_ROUNDS) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The four numbers of `philox`, each of the shape of ``counter``."""
+    """Return the four numbers of `philox` as four tensors, each of the shape of ``counter``."""
     c0, c1 = counter & LOW_32, (counter >> 32) & LOW_32
     c2, c3 = torch.zeros_like(c0), torch.zeros_like(c0)
     k0, k1 = seed & LOW_32, (seed >> 32) & LOW_32
@@ -52,16 +52,13 @@ def philox_lanes(seed: Tensor, counter: Tensor, rounds: int = PHILOX_ROUNDS) -> 
 
 
 def gumbel(seed: Tensor, rows: int, units: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Gumbel(0, 1) noise for ``rows`` positions of ``units`` units each.
+    """Return Gumbel(0, 1) noise, (rows, units), on the seed's device, for ``rows`` positions of ``units`` units each.
 
     Unit k of row r takes lane k mod 4 of the Philox counter r·⌈units/4⌉ + ⌊k/4⌋: a rule of the logical element alone,
     so that every kernel draws the same noise whatever its tiles and the memory layout.
 
     With v uniform on (0, 1), −log(−log1p(−v)) keeps the winning tail fine: v is as small as 2⁻³³ there. v is rounded
     to float32 whatever the dtype of the result, so that all types draw the same winners.
-
-    Returns:
-        Shape ``(rows, units)``, on the seed's device.
     """
     quads = -(-units // 4)
     bits = philox(seed, torch.arange(rows * quads, device=seed.device))
@@ -70,18 +67,18 @@ def gumbel(seed: Tensor, rows: int, units: int, dtype: torch.dtype = torch.float
 
 
 def _competition_last(x: Tensor, competitors: int, dim: int) -> Tensor:
-    """View of ``x`` with shape (…, B, U), in float32 or wider."""
+    """Return ``x`` with shape (…, B, U), in float32 or wider."""
     dtype = torch.promote_types(x.dtype, torch.float32)
     return x.movedim(dim, -1).unflatten(-1, (-1, competitors)).to(dtype)
 
 
 def _competition_back(blocks: Tensor, x: Tensor, dim: int) -> Tensor:
-    """(…, B, U) back to the shape, dtype and memory layout of ``x``."""
+    """Return blocks (…, B, U) in the shape, dtype and memory layout of ``x``."""
     return torch.empty_like(x).copy_(blocks.flatten(-2).movedim(-1, dim))
 
 
 def _scores(h: Tensor, mode: str, seed: Tensor | None) -> Tensor:
-    """z = h + g for responses of shape (…, B, U)."""
+    """Return the scores z = h + g for responses of shape (…, B, U)."""
     if mode == "argmax" or seed is None:
         return h
     units = h.shape[-2] * h.shape[-1]
@@ -90,23 +87,23 @@ def _scores(h: Tensor, mode: str, seed: Tensor | None) -> Tensor:
 
 
 def without_minus_infinity(h: Tensor) -> Tensor:
-    """Responses with 0 for −inf, whose weight in every sum is 0."""
+    """Return the responses with 0 in place of −inf, whose weight in every sum is 0."""
     return torch.nan_to_num(h, nan=math.nan, posinf=math.inf, neginf=0.0)
 
 
 def _winner(z: Tensor) -> Tensor:
-    """Index of each block's winner, keeping the competitors' axis; 0 for a block with NaN."""
+    """Return the index of each block's winner, (…, B, 1); 0 for a block with NaN."""
     poisoned = z.isnan().any(-1, keepdim=True)
     return z.argmax(-1, keepdim=True).masked_fill(poisoned, 0)
 
 
 def one_hot(z: Tensor) -> Tensor:
-    """ξ as a boolean mask."""
+    """Return ξ, the one-hot code of each block's winner, as a boolean mask."""
     return torch.arange(z.shape[-1], device=z.device) == _winner(z)
 
 
 def lwta(x: Tensor, competitors: int, mode: str, temperature: float, dim: int, seed: Tensor | None) -> Tensor:
-    """y = ξ·h, or s·h in mode "relaxed"; shape, dtype and layout of ``x``."""
+    """Return y = ξ·h, or s·h in mode "relaxed", in the shape, dtype and layout of ``x``."""
     h = _competition_last(x, competitors, dim)
     z = _scores(h, mode, seed)
     if mode == "relaxed":
@@ -119,7 +116,7 @@ def lwta(x: Tensor, competitors: int, mode: str, temperature: float, dim: int, s
 def lwta_backward(
     grad: Tensor, x: Tensor, competitors: int, mode: str, temperature: float, dim: int, seed: Tensor | None
 ) -> Tensor:
-    """∂L/∂h = G·ξ + (s/τ)·(G·h − Σ_v s_v·G_v·h_v), with s for ξ in mode "relaxed", from G = ∂L/∂y."""
+    """Return ∂L/∂h = G·ξ + (s/τ)·(G·h − Σ_v s_v·G_v·h_v) for G = ∂L/∂y; in mode "relaxed" with s in place of ξ."""
     h, G = _competition_last(x, competitors, dim), _competition_last(grad, competitors, dim)
     z = _scores(h, mode, seed)
     s = torch.softmax(z / temperature, -1)
@@ -130,7 +127,7 @@ def lwta_backward(
 
 
 def winners(x: Tensor, competitors: int, mode: str, dim: int, seed: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Value and index (int64) of each block's winner, both of shape (…, B) with the blocks' axis last."""
+    """Return value and index (int64) of each block's winner, both of shape (…, B) with the blocks' axis last."""
     h = _competition_last(x, competitors, dim)
     index = _winner(_scores(h, mode, seed))
     value = torch.where(h.isnan().any(-1, keepdim=True), math.nan, h.gather(-1, index))
@@ -138,21 +135,21 @@ def winners(x: Tensor, competitors: int, mode: str, dim: int, seed: Tensor | Non
 
 
 def winners_backward(grad: Tensor, index: Tensor, competitors: int, dim: int) -> Tensor:
-    """∂L/∂h for G = ∂L/∂value of shape (…, B): G at the winner, 0 at the losers."""
+    """Return ∂L/∂h for G = ∂L/∂value of shape (…, B): G at the winner, 0 at the losers."""
     dense = grad.new_zeros((*grad.shape, competitors))
     dense.scatter_(-1, index.to(torch.int64).unsqueeze(-1), grad.unsqueeze(-1))
     return dense.flatten(-2).movedim(-1, dim)
 
 
 def kl_to_uniform(x: Tensor, competitors: int, dim: int) -> Tensor:
-    """Mean over all blocks of KL(π ‖ uniform) = Σ_u π_u·log π_u + log U, with π = softmax_u(h); 0-dim, 0 if empty."""
+    """Return the mean over blocks of KL(π ‖ uniform) = Σ_u π_u·log π_u + log U, with π = softmax_u(h); 0 if empty."""
     log_pi = torch.log_softmax(_competition_last(x, competitors, dim), -1)
     negative_entropy = torch.where(log_pi == -math.inf, 0.0, log_pi.exp() * log_pi).sum(-1)
     return (negative_entropy + math.log(competitors)).sum() / max(negative_entropy.numel(), 1)
 
 
 def kl_to_uniform_backward(grad: Tensor, x: Tensor, competitors: int, dim: int) -> Tensor:
-    """∂/∂h_u = π_u·(log π_u − Σ_v π_v·log π_v) / number of blocks, times the incoming 0-dim gradient."""
+    """Return the gradient of `kl_to_uniform`: π_u·(log π_u − Σ_v π_v·log π_v) / number of blocks, times ``grad``."""
     log_pi = torch.log_softmax(_competition_last(x, competitors, dim), -1)
     pi = log_pi.exp()
     log_pi = torch.where(log_pi == -math.inf, 0.0, log_pi)
@@ -161,19 +158,19 @@ def kl_to_uniform_backward(grad: Tensor, x: Tensor, competitors: int, dim: int) 
 
 
 def winners_to_dense(value: Tensor, index: Tensor, competitors: int) -> Tensor:
-    """(…, B) values and indices to (…, B·U): the values at the winners, 0 elsewhere."""
+    """Return the dense output, (…, B·U), of values and indices (…, B): the values at the winners, 0 elsewhere."""
     return winners_backward(value, index, competitors, value.ndim - 1)
 
 
 def winners_linear(value: Tensor, index: Tensor, weight: Tensor, bias: Tensor | None, competitors: int) -> Tensor:
-    """Dense layer on the winners: y = x·Wᵀ + b for x of shape (…, B·U), zero but at the winners."""
+    """Return y = x·Wᵀ + b for x of shape (…, B·U), which is 0 except at the winners."""
     return torch.nn.functional.linear(winners_to_dense(value, index, competitors), weight, bias)
 
 
 def winners_linear_backward(
     grad: Tensor, value: Tensor, index: Tensor, weight: Tensor, competitors: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of `winners_linear` with respect to value, weight and bias."""
+    """Return the gradients of `winners_linear` with respect to value, weight and bias."""
     by_unit = (grad @ weight).unflatten(-1, (-1, competitors))
     grad_value = by_unit.gather(-1, index.to(torch.int64).unsqueeze(-1)).squeeze(-1)
     rows = grad.reshape(-1, grad.shape[-1])

@@ -1,7 +1,8 @@
-"""The eager PyTorch definitions of the kernels for dissection: what they must equal, and what runs without a GPU.
+"""Eager PyTorch definitions of the operations of dissection, which the kernels must equal; they run without a GPU.
 
-Notation: N images with CLIP embeddings I (N, d), M concepts with embeddings T (M, d), D neurons; P = I·Tᵀ (N, M), of
-which only as many rows as make TILE numbers exist at a time. Arithmetic is float32, or float64 for float64 input.
+Notation: N images with CLIP embeddings I (N, d), M concepts with embeddings T (M, d), D neurons; P = I·Tᵀ (N, M). Only
+so many rows of P are in memory at a time that they hold TILE numbers. Arithmetic is float32, or float64 for float64
+input.
 """
 
 from __future__ import annotations
@@ -14,29 +15,31 @@ from torch import Tensor
 from lwta.kernels.eager import competition
 
 TILE = 1 << 21
-"""Numbers of P that exist at a time."""
+"""Number of elements of P that are in memory at a time."""
 
 EPSILON = 1e-7
-"""What the published code adds to a probability before it takes the logarithm."""
+"""Number that the published code adds to a probability before it takes the logarithm."""
 
 
 def common_dtype(*tensors: Tensor) -> torch.dtype:
-    """float64 if any of them is, else float32."""
+    """Return float64 if any of the tensors has this type, else float32."""
     return torch.float64 if any(x.dtype == torch.float64 for x in tensors) else torch.float32
 
 
 def _common(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Return the tensors in their common type."""
     dtype = common_dtype(*tensors)
     return tuple(x.to(dtype) for x in tensors)
 
 
 def _tiles(rows: int, numbers_per_row: int) -> Iterator[slice]:
+    """Yield slices of the rows, each of about TILE numbers."""
     step = max(TILE // max(numbers_per_row, 1), 1)
     yield from (slice(start, min(start + step, rows)) for start in range(0, rows, step))
 
 
 def winners_sum(value: Tensor, index: Tensor, x: Tensor, competitors: int) -> Tensor:
-    """AᵀX for winners (n, B), A = (n, B·U) zero but at the winners, and rows X (n, d): (B·U, d)."""
+    """Return AᵀX, (B·U, d), for rows X (n, d) and the dense output A (n, B·U) of winners (n, B)."""
     value, x = _common(value, x)
     total = x.new_zeros(value.shape[1] * competitors, x.shape[1])
     for tile in _tiles(len(x), len(total)):
@@ -47,7 +50,7 @@ def winners_sum(value: Tensor, index: Tensor, x: Tensor, competitors: int) -> Te
 def concept_similarity(
     images: Tensor, texts: Tensor, weights: Tensor, centre: Tensor, power: int
 ) -> tuple[Tensor, Tensor]:
-    """Wᵀf(P) of shape (D, M) and Σ_n f(P)² of shape (M,), with f(P) = (P − centre)^power, for weights W (N, D)."""
+    """Return Wᵀf(P), (D, M), and Σ_n f(P)², (M,), with f(P) = (P − centre)^power and weights W (N, D)."""
     images, texts, weights, centre = _common(images, texts, weights, centre)
     products = weights.new_zeros(weights.shape[1], texts.shape[0])
     squares = weights.new_zeros(texts.shape[0])
@@ -60,7 +63,7 @@ def concept_similarity(
 
 
 def concept_logsumexp(images: Tensor, texts: Tensor, scale: float) -> Tensor:
-    """log Σ_m exp(scale·P[n, m]) of shape (N,)."""
+    """Return log Σ_m exp(scale·P[n, m]), (N,)."""
     images, texts = _common(images, texts)
     result = images.new_empty(images.shape[0])
     for tile in _tiles(images.shape[0], texts.shape[0]):
@@ -69,10 +72,10 @@ def concept_logsumexp(images: Tensor, texts: Tensor, scale: float) -> Tensor:
 
 
 def concept_log_p(images: Tensor, texts: Tensor, lse: Tensor, top: Tensor, p: Tensor, scale: float) -> Tensor:
-    """Σ_j log(1 + p_j·(S[n_j, m] − 1) + 1e-7) of shape (D, M), over the images n_j of ``top`` (D, k), −1 for none.
+    """Return Σ_j log(1 + p_j·(S[n_j, m] − 1) + 1e-7), (D, M), over the images n_j of ``top`` (D, k), −1 for none.
 
-    S = exp(scale·P − lse). 1 − p_j is taken first: p_j·S, often smaller than float32 resolves beside 1, is then added
-    to a number near its own size.
+    S = exp(scale·P − lse). The difference 1 − p_j is computed first: p_j·S is often smaller than float32 resolves
+    beside 1, and is so added to a number near its own size.
     """
     images, texts, lse, p = _common(images, texts, lse, p)
     rest = ((1 - p) + EPSILON)[:, None]

@@ -1,9 +1,9 @@
-"""The competition on the CPU under `torch.compile`: what `cpu_tiles` does to a tile, as loops that inductor fuses.
+"""Competition on the CPU under `torch.compile`: the operations of `cpu_tiles` on a tile, as loops that Inductor fuses.
 
-A program that is compiled has a compiler at hand, and then the hundred operations of a tile become three loops, for
-noise, forward and backward: vectors run along the positions, every size is dynamic, so that one compilation serves all
-shapes and U. The operation stays one node of the user's graph and calls these from within, since traced into the graph
-the loops would run along the competitors or not be vectors at all.
+Where a program is compiled, there is a compiler, and the hundred operations on a tile become three loops, for noise,
+forward and backward. Vectors run along the positions, and every size is dynamic, so that one compilation serves all
+shapes and U. The operation stays one node of the user's graph, and calls these functions from within: traced into the
+graph, the loops would run along the competitors, or would not be vectorised at all.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def _log_exponential(row: Tensor, quads: int, seed: Tensor) -> Tensor:
 
 
 def _winner(z: Tensor) -> tuple[Tensor, Tensor]:
-    """Best score and ξ as a mask; nobody wins a block with NaN."""
+    """Return the best score of each block, and ξ as a mask; nobody wins a block with NaN."""
     best = z.amax(2, keepdim=True)
     competitor = torch.arange(z.shape[2], dtype=z.dtype)[:, None]
     first = torch.where(z == best, competitor, math.inf).amin(2, keepdim=True)
@@ -49,21 +49,21 @@ def _backward(h: Tensor, z: Tensor, G: Tensor, inverse_temperature: Tensor) -> T
 
 @cache
 def _compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """The function compiled at its first use: importing the compiler takes longer than importing the library."""
+    """Compile a function at its first use: importing Inductor takes longer than importing the library."""
     return torch.compile(function, dynamic=True)
 
 
-# Names and arguments are those of the eager functions in `cpu_tiles`.
+# Same names and arguments as the eager functions in `cpu_tiles`.
 def log_exponential(row: Tensor, quads: int, seed: Tensor) -> Tensor:
-    """log E of shape (outer, 4·quads, inner)."""
+    """Return log E of exponential variables E, (outer, 4·quads, inner)."""
     return _compiled(_log_exponential)(row, quads, seed)
 
 
 def forward(h: Tensor, z: Tensor) -> Tensor:
-    """What the blocks of responses h with scores z pass on, (outer, blocks, U, inner)."""
+    """Return the output of blocks with responses h and scores z, (outer, blocks, U, inner)."""
     return _compiled(_forward)(h, z)
 
 
 def backward(h: Tensor, z: Tensor, G: Tensor, inverse_temperature: Tensor) -> Tensor:
-    """Gradient for h of the gradient G for what was passed on."""
+    """Return the gradient with respect to the responses h, for the gradient G with respect to the output."""
     return _compiled(_backward)(h, z, G, inverse_temperature)

@@ -1,10 +1,10 @@
-"""The competition on the CPU: the definitions of `competition`, in tiles that stay in the cache.
+"""Competition on the CPU: the definitions of `competition`, computed in tiles that stay in the cache.
 
-Eager PyTorch walks through memory once an operation, and the competition has about a hundred, most of them Philox. So
-the tensor is taken as (outer, K, inner) with the competitors never innermost (a contiguous last axis is read
-transposed), cut into tiles of TILE elements, and every operation runs in place on scratch tensors of a tile. Blocks
-with ties or NaN are rare: a tile that has one is given to the exact code of `competition`. In a compiled program
-the operations on a tile are the loops of `cpu_loops`.
+Eager PyTorch reads memory once for every operation, and the competition has about a hundred, most of them Philox. So
+the tensor is seen as (outer, K, inner), where the competitors are never innermost (a contiguous last axis is read
+transposed), and cut into tiles of TILE elements; every operation runs in place on scratch tensors of a tile. Blocks
+with ties or NaN are rare: the exact code of `competition` computes a tile that has one. In a compiled program the
+operations on a tile are the loops of `cpu_loops`.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from lwta.kernels.eager import competition, cpu_loops
 from lwta.kernels.triton_parts.blocks import like
 
 TILE = 1 << 19
-"""Elements in a tile: scratch of a few MB, and enough work for all threads in each operation."""
+"""Number of elements in a tile: scratch of a few MB, and enough work for all threads in each operation."""
 
 
 class _Tile(NamedTuple):
-    """Part of a tensor seen as (outer, K, inner)."""
+    """Tile: part of a tensor that is seen as (outer, K, inner)."""
 
     outer: slice
     inner: slice
@@ -34,7 +34,7 @@ class _Tile(NamedTuple):
 
 
 def _outer_units_inner(x: Tensor, dim: int) -> Tensor:
-    """View (outer, K, inner) of a tensor that `blocks.prepare` has laid out; inner is never the competing axis."""
+    """Return a view (outer, K, inner) of a tensor from `blocks.prepare`; inner is never the competing axis."""
     last = x.movedim(dim, -1)
     if last.is_contiguous():
         return last.reshape(1, -1, last.shape[-1]).transpose(1, 2)
@@ -42,6 +42,7 @@ def _outer_units_inner(x: Tensor, dim: int) -> Tensor:
 
 
 def _tiles(x: Tensor) -> Iterator[_Tile]:
+    """Yield the tiles of a tensor (outer, K, inner)."""
     outer, units, inner = x.shape
     if not x.numel():
         return
@@ -53,7 +54,7 @@ def _tiles(x: Tensor) -> Iterator[_Tile]:
 
 
 def _philox(seed: Tensor, counter: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """`competition.philox` in six buffers, the counter's own among them."""
+    """Return the numbers of `competition.philox_lanes`, computed in six buffers, of which ``counter`` is one."""
     key = int(seed)
     k0, k1 = key & competition.LOW_32, (key >> 32) & competition.LOW_32
     multiplier0, multiplier1 = competition.PHILOX_MULTIPLIERS
@@ -78,7 +79,7 @@ def _philox(seed: Tensor, counter: Tensor) -> tuple[Tensor, Tensor, Tensor, Tens
 
 
 def _log_exponential(row: Tensor, quads: int, seed: Tensor) -> Tensor:
-    """log E of shape (outer, 4·quads, inner) for rows (outer, inner): `competition.gumbel` is −log E."""
+    """Return log E, (outer, 4·quads, inner), for rows (outer, inner): the noise of `competition.gumbel` is −log E."""
     outer, positions = row.shape
     counter = (row * quads)[:, None, :] + torch.arange(quads)[:, None]
     v = torch.empty(outer, quads, 4, positions)
@@ -93,7 +94,7 @@ def _log_exponential(row: Tensor, quads: int, seed: Tensor) -> Tensor:
 def _responses(
     x: Tensor, tile: _Tile, competitors: int, mode: str, seed: Tensor | None, compiled: bool
 ) -> tuple[Tensor, Tensor]:
-    """A tile's responses and scores, float32 (outer, B, U, inner); one tensor where there is no noise."""
+    """Return a tile's responses and scores, float32 (outer, B, U, inner); one tensor twice where there is no noise."""
     part = tile.of(x)
     units = part.shape[1]
     h = torch.empty(part.shape, dtype=torch.float32).copy_(part).unflatten(1, (-1, competitors))
@@ -108,19 +109,19 @@ def _responses(
 
 
 class _Competition(NamedTuple):
-    """A tile's competition; every tensor is (outer, B, U, inner), with 1 for U in ``best``."""
+    """Competition of a tile; every tensor is (outer, B, U, inner), with 1 for U in ``best``."""
 
     h: Tensor
     """Responses, float32."""
 
     z: Tensor
-    """Scores, the responses plus noise; ``h`` itself where there is none."""
+    """Scores: the responses plus noise, or ``h`` itself where there is no noise."""
 
     best: Tensor
     """Best score of each block."""
 
     won: Tensor
-    """Boolean: this unit is its block's winner."""
+    """Mask of the winners."""
 
 
 def _compete(h: Tensor, z: Tensor) -> _Competition:
@@ -136,7 +137,7 @@ def _without_minus_infinity_(h: Tensor) -> Tensor:
 
 
 def _softmax_(c: _Competition, temperature: float) -> Tensor:
-    """softmax(z / τ), in place of the scores unless they are the responses."""
+    """Return softmax(z / τ), which overwrites the scores unless these are the responses."""
     z = c.z.clone() if c.z is c.h else c.z
     weights = z.sub_(c.best).mul_(1 / temperature).exp_()
     return weights.div_(weights.sum(2, keepdim=True))
@@ -160,7 +161,10 @@ def _backward(h: Tensor, z: Tensor, G: Tensor, mode: str, temperature: float) ->
 def lwta(
     x: Tensor, competitors: int, mode: str, temperature: float, dim: int, seed: Tensor | None, compiled: bool
 ) -> Tensor:
-    """As `competition.lwta`, for a float32, float16 or bfloat16 tensor that `blocks.prepare` has laid out."""
+    """Compute `competition.lwta` for a float32, float16 or bfloat16 tensor from `blocks.prepare`.
+
+    ``compiled`` runs the loops of `cpu_loops`.
+    """
     y = torch.empty_like(x)
     x, out = _outer_units_inner(x, dim), _outer_units_inner(y, dim)
     for tile in _tiles(x):
@@ -184,7 +188,7 @@ def lwta_backward(
     seed: Tensor | None,
     compiled: bool,
 ) -> Tensor:
-    """As `competition.lwta_backward`, for tensors as in `lwta`."""
+    """Compute `competition.lwta_backward` for tensors as in `lwta`."""
     result = torch.empty_like(x)
     grad = _outer_units_inner(like(grad, x), dim)
     x, out = _outer_units_inner(x, dim), _outer_units_inner(result, dim)
@@ -203,7 +207,10 @@ def lwta_backward(
 def winners(
     x: Tensor, value: Tensor, index: Tensor, competitors: int, mode: str, dim: int, seed: Tensor | None
 ) -> None:
-    """As `competition.winners`, for a tensor as in `lwta`, written to tensors (outer, B, inner) in memory order."""
+    """Compute `competition.winners` for a tensor as in `lwta`, into ``value`` and ``index``.
+
+    These are (outer, B, inner), in the order of memory.
+    """
     x = _outer_units_inner(x, dim)
     if value.shape[2] == 1:  # transposed, as x is
         value, index = value.transpose(0, 2), index.transpose(0, 2)

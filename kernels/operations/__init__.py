@@ -1,1 +1,1 @@
-"""The operations, one file each; `lwta.kernels` exports them."""
+"""Operations, one file each; `lwta.kernels` exports them."""

@@ -2,10 +2,10 @@
 
     log p[i, m] = Σ_j log(1 + p_j·(S[n_ij, m] − 1) + 1e-7)        S[n, m] = exp(scale·P[n, m] − lse[n]),  P = I·Tᵀ
 
-over the most active images n_ij of neuron i, with memberships p_j by rank: `soft_wpmi`; p_j = 1 makes the term
-log(S + 1e-7), that of `wpmi` (CLIP-Dissect, Oikarinen & Weng, ICLR 2023). lse comes from `concept_logsumexp`. A program
-gathers the rows of a neuron's images, makes their cosines on the matrix units and sums the logarithms in registers: of
-D·k·M numbers nothing but D·M results reach memory.
+over the most active images n_ij of neuron i, with memberships p_j by rank. This is the sum in `soft_wpmi`; with p_j = 1
+the term becomes log(S + 1e-7), that of `wpmi` (CLIP-Dissect, Oikarinen & Weng, ICLR 2023). lse comes from
+`concept_logsumexp`. A program gathers the rows of a neuron's images, computes their cosines on the matrix units and
+sums the logarithms in registers: of D·k·M numbers only the D·M results reach memory.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def launch(images: Tensor, texts: Tensor, lse: Tensor, top: Tensor, p: Tensor, s
 
 @torch.library.custom_op("lwta::concept_log_p", mutates_args=())
 def concept_log_p(images: Tensor, texts: Tensor, lse: Tensor, top: Tensor, p: Tensor, scale: float) -> Tensor:
-    """The operation on any device, as `eager.concepts.concept_log_p`.
+    """Compute `eager.concepts.concept_log_p` on any device.
 
     Args:
         images: I, (N, d) floating point.
@@ -83,7 +83,7 @@ def concept_log_p(images: Tensor, texts: Tensor, lse: Tensor, top: Tensor, p: Te
         scale: as for ``lse``.
 
     Returns:
-        (D, M) float32, or float64 if any argument is.
+        Logarithms of the probabilities, (D, M) float32, or float64 if any argument is.
     """
     if images.is_cuda and torch.float64 not in (images.dtype, texts.dtype, lse.dtype, p.dtype):
         return launch(images, texts, lse, top, p, scale)

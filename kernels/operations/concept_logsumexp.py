@@ -2,8 +2,8 @@
 
     lse[n] = log Σ_m exp(scale·P[n, m])        P = I·Tᵀ
 
-The denominator of the softmax over concepts in `wpmi` and `soft_wpmi` (CLIP-Dissect, Oikarinen & Weng, ICLR 2023); see
-`concept_log_p`. A program streams over tiles of concepts with a running maximum, as online softmax does.
+exp(lse) is the denominator of the softmax over concepts in `wpmi` and `soft_wpmi` (CLIP-Dissect, Oikarinen & Weng, ICLR
+2023); see `concept_log_p`. A program streams over tiles of concepts with a running maximum, as online softmax does.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def launch(images: Tensor, texts: Tensor, scale: float) -> Tensor:
 
 @torch.library.custom_op("lwta::concept_logsumexp", mutates_args=())
 def concept_logsumexp(images: Tensor, texts: Tensor, scale: float) -> Tensor:
-    """The operation on any device, as `eager.concepts.concept_logsumexp`.
+    """Compute `eager.concepts.concept_logsumexp` on any device.
 
     Args:
         images: I, (N, d) floating point.
@@ -70,7 +70,7 @@ def concept_logsumexp(images: Tensor, texts: Tensor, scale: float) -> Tensor:
         scale: factor on the cosines.
 
     Returns:
-        (N,) float32, or float64 if any argument is; −inf where there is no concept.
+        Logarithms of the sums, (N,) float32, or float64 if any argument is; −inf where there is no concept.
     """
     if images.is_cuda and torch.float64 not in (images.dtype, texts.dtype):
         return launch(images, texts, scale)

@@ -3,10 +3,11 @@
     out[i, m] = Σ_n W[n, i]·f(P[n, m])      P = I·Tᵀ,  f(P) = (P − centre_m)^power, power 1 or 3
     squares[m] = Σ_n f(P[n, m])²
 
-With power 1 the numerators of `cos`, with power 3, P's column means for centres, and W = (A − mean)³ those of
-`cos_cubed` (CLIP-Dissect, Oikarinen & Weng, ICLR 2023). A program takes NEURONS × CONCEPTS of the result and goes
-through its slice of the images: a tile of P on the matrix units, f in registers, a product with the weights. P is made
-once for every tile of neurons: 2·N·M·(d·D/NEURONS + D) operations in place of 2·N·M·(d + D), and N·M numbers less.
+With power 1 these are the numerators of `cos`; with power 3, P's column means as centres and W = (A − mean)³, those of
+`cos_cubed` (CLIP-Dissect, Oikarinen & Weng, ICLR 2023). A program computes NEURONS × CONCEPTS of the result and goes
+through its slice of the images: a tile of P on the matrix units, f in registers, a product with the weights. P is
+computed once for every tile of neurons: 2·N·M·(d·D/NEURONS + D) operations instead of 2·N·M·(d + D), but N·M numbers
+less in memory.
 """
 
 from __future__ import annotations
@@ -81,17 +82,17 @@ def launch(images: Tensor, texts: Tensor, weights: Tensor, centre: Tensor, power
 def concept_similarity(
     images: Tensor, texts: Tensor, weights: Tensor, centre: Tensor, power: int
 ) -> tuple[Tensor, Tensor]:
-    """The operation on any device, as `eager.concepts.concept_similarity`.
+    """Compute `eager.concepts.concept_similarity` on any device.
 
     Args:
         images: I, (N, d) floating point.
         texts: T, (M, d) floating point.
         weights: W, (N, D) floating point.
-        centre: (M,) floating point, what is taken from the columns of P; P's column means are T times the mean of I.
+        centre: (M,) floating point, subtracted from the columns of P; P's column means are T times the mean of I.
         power: 1 or 3.
 
     Returns:
-        (D, M) and (M,), both float32, or float64 if any argument is.
+        Weighted sums, (D, M), and sums of squares, (M,), both float32, or float64 if any argument is.
 
     Raises:
         ValueError: ``power`` is neither 1 nor 3.

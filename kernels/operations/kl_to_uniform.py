@@ -25,7 +25,7 @@ from lwta.kernels.triton_parts.launch import on_its_device
 
 @triton.jit
 def _log_softmax(z):
-    """log π and π by block; where π is 0, so is the log here, since only π·log π counts."""
+    """Return log π and π by block, with 0 for the logarithm where π is 0, since only π·log π is used."""
     shifted = z - tl.max(z, axis=1)[:, None]
     weights = tl.exp(shifted)
     total = tl.sum(weights, axis=1)[:, None]
@@ -71,7 +71,7 @@ def _backward_kernel(
 
 @on_its_device
 def launch_forward(x: Tensor, competitors: int, dim: int) -> Tensor:
-    """Run the forward kernel: 0-dim float32; arguments as in `eager.competition.kl_to_uniform`."""
+    """Run the forward kernel, and return a 0-dim float32; arguments as in `eager.competition.kl_to_uniform`."""
     x, layout = prepare(x, competitors, dim)
     partial = x.new_zeros(layout.programs(), dtype=torch.float32)
     if x.numel():
@@ -92,7 +92,7 @@ def launch_backward(grad: Tensor, x: Tensor, competitors: int, dim: int) -> Tens
 
 @torch.library.custom_op("lwta::kl_to_uniform", mutates_args=())
 def kl_to_uniform(x: Tensor, competitors: int, dim: int) -> Tensor:
-    """The operation on any device; `lwta.functional.kl_to_uniform` checks and documents the arguments."""
+    """Compute the operation on any device; `lwta.functional.kl_to_uniform` checks and documents the arguments."""
     if x.is_cuda and x.dtype != torch.float64:
         return launch_forward(x, competitors, dim)
     return eager.competition.kl_to_uniform(x, competitors, dim)
@@ -100,7 +100,7 @@ def kl_to_uniform(x: Tensor, competitors: int, dim: int) -> Tensor:
 
 @torch.library.custom_op("lwta::kl_to_uniform_backward", mutates_args=())
 def kl_to_uniform_backward(grad: Tensor, x: Tensor, competitors: int, dim: int) -> Tensor:
-    """Gradient of `kl_to_uniform` with respect to x."""
+    """Return the gradient of `kl_to_uniform` with respect to x."""
     if x.is_cuda and x.dtype != torch.float64:
         return launch_backward(grad, x, competitors, dim)
     return eager.competition.kl_to_uniform_backward(grad, prepare(x, competitors, dim)[0], competitors, dim)

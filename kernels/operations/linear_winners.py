@@ -1,13 +1,13 @@
-"""A linear layer and the competition of its units in one kernel: only value and index of each winner reach memory.
+"""Linear layer and competition of its units in one kernel: only value and index of each winner reach memory.
 
     h = x·Wᵀ + b,   z = h + g,   u* = argmax_u z,   value = h_{u*}
     backward   dense ∂L/∂h is ∂L/∂value at the winner and 0 elsewhere; then ∂x = ∂h·W, ∂W = ∂hᵀ·x, ∂b = Σ ∂h
 
-A program takes ROWS rows by BLOCKS blocks and multiplies with the weights of COMPETITORS of their units at a time, the
-columns ordered competitor by competitor. In the layout of the matrix units' accumulator the competitors of a block then
-lie in one thread, so the competition needs neither shuffles nor shared memory; a running best carries from one group of
-competitors to the next, as in online softmax. Up to about features/12 instructions an element are hidden by the
-product; sampling needs about 35.
+A program computes ROWS rows by BLOCKS blocks, with COMPETITORS units of each block at a time, whose weights are ordered
+competitor by competitor. In the layout of the matrix units' accumulator the competitors of a block are then in one
+thread, so the competition needs neither shuffles nor shared memory. The best competitor so far is kept from one group
+of competitors to the next, as in online softmax. The product hides up to about features/12 instructions per element;
+sampling needs about 35.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def _noise(
     seed, row, block, blocks, first,
     U: tl.constexpr, COMPETITORS: tl.constexpr, ROWS: tl.constexpr, BLOCKS: tl.constexpr, FAST: tl.constexpr,
 ):  # fmt: skip
-    """Gumbel noise of competitors first…first + COMPETITORS − 1: (ROWS, COMPETITORS, BLOCKS)."""
+    """Return the Gumbel noise of competitors first…first + COMPETITORS − 1, (ROWS, COMPETITORS, BLOCKS)."""
     row_counter = (row * tl.cdiv(blocks * U, 4))[:, None, None]
     if U % 4 == 0 and COMPETITORS % 4 == 0:
         quad = (first // 4 + tl.arange(0, COMPETITORS // 4))[None, :, None]
@@ -57,7 +57,7 @@ def _responses(
     x_ptr, weight_ptr, bias_ptr, row, block, rows, blocks, features, first,
     U: tl.constexpr, COMPETITORS: tl.constexpr, ROWS: tl.constexpr, BLOCKS: tl.constexpr, FEATURES: tl.constexpr,
 ):  # fmt: skip
-    """Responses h of competitors first…first + COMPETITORS − 1: (ROWS, COMPETITORS, BLOCKS) float32."""
+    """Return the responses h of competitors first…first + COMPETITORS − 1, (ROWS, COMPETITORS, BLOCKS) float32."""
     column = tl.arange(0, COMPETITORS * BLOCKS)
     competitor = tl.minimum(first + column // BLOCKS, U - 1)
     unit = (tl.min(block, axis=0) + column % BLOCKS) % blocks * U + competitor  # out of range: any unit, not stored
@@ -121,7 +121,7 @@ def _forward_kernel(
 
 
 class _Tile(NamedTuple):
-    """Shape of a program's work, and compiler options."""
+    """Tile of a program: competitors, rows, blocks and features at a time, and compiler options."""
 
     competitors: int
     rows: int
@@ -132,8 +132,10 @@ class _Tile(NamedTuple):
 
 
 def _tile(competitors: int, rows: int, element_size: int, sampling: bool) -> _Tile:
-    """128 × 256 of the product where all competitors fit at once, else, or with noise, which takes as many registers,
-    128 × 128; what was tried is in NOTES.md.
+    """Return the tile of a program, by benchmarks/NOTES.md.
+
+    The product is 128 × 256 where all competitors fit at once, else 128 × 128; also with noise, which needs as many
+    registers again.
     """
     group = competitor_group(competitors)
     if element_size > 2:
@@ -147,7 +149,7 @@ def _tile(competitors: int, rows: int, element_size: int, sampling: bool) -> _Ti
 def launch_forward(
     x: Tensor, weight: Tensor, bias: Tensor | None, competitors: int, mode: str, seed: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Run the forward kernel: values and indices of shape (…, B); arguments as in `competition.linear_winners`."""
+    """Run the forward kernel, and return values and indices, (…, B); arguments as in `linear_winners`."""
     x, weight = x.contiguous(), weight.contiguous()
     features, blocks = weight.shape[1], weight.shape[0] // competitors
     rows = x.numel() // features
@@ -166,7 +168,7 @@ def launch_forward(
 
 
 def _runs_fused(x: Tensor) -> bool:
-    """float32 stays with the library's product, which has no tensor cores to lose and follows torch's TF32 setting."""
+    """Return whether the fused kernel runs: not for float32, where torch's product follows the setting for TF32."""
     return x.is_cuda and x.dtype in (torch.float16, torch.bfloat16)
 
 
@@ -174,7 +176,7 @@ def _runs_fused(x: Tensor) -> bool:
 def linear_winners(
     x: Tensor, weight: Tensor, bias: Tensor | None, competitors: int, mode: str, seed: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """The operation on any device; `lwta.functional.linear_winners` checks and documents the arguments."""
+    """Compute the operation on any device; `lwta.functional.linear_winners` checks and documents the arguments."""
     if _runs_fused(x):
         return launch_forward(x, weight, bias, competitors, mode, seed)
     return winners(F.linear(x, weight, bias), competitors, mode, x.ndim - 1, seed)
@@ -184,7 +186,7 @@ def linear_winners(
 def linear_winners_backward(
     grad: Tensor, x: Tensor, weight: Tensor, index: Tensor, competitors: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients with respect to x, weight and bias: that of the values, at the winners."""
+    """Return the gradients with respect to x, weight and bias, from that of the values, which passes to the winners."""
     grad_h = eager.competition.winners_backward(grad, index, competitors, grad.ndim - 1).flatten(0, -2)
     grad_x = (grad_h @ weight).view(x.shape)
     return grad_x, grad_h.t() @ x.reshape(-1, x.shape[-1]), grad_h.sum(0)

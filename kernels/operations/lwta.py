@@ -37,7 +37,7 @@ from lwta.kernels.triton_parts.launch import fast_math, on_its_device
 
 LOG2E = math.log2(math.e)
 LOWEST = tl.constexpr(-(2.0**64))
-"""Stands for −inf where a response is multiplied by its weight 0: one instruction, where a comparison takes two."""
+"""Replacement of −inf where a response is multiplied by its weight 0: one instruction, where a comparison takes two."""
 
 
 @triton.jit(do_not_specialize=["inner_multiples"])
@@ -121,9 +121,9 @@ def launch_backward(
 def lwta(
     x: Tensor, competitors: int, mode: str, temperature: float, dim: int, seed: Tensor | None, compiled: bool = False
 ) -> Tensor:
-    """The operation on any device; `lwta.functional.lwta` checks and documents the arguments.
+    """Compute the operation on any device; `lwta.functional.lwta` checks and documents the arguments.
 
-    ``compiled`` says that the program is compiled, so that what runs on the CPU may be as well.
+    ``compiled`` means that the program is compiled, so that the code for the CPU may be compiled as well.
     """
     if x.dtype == torch.float64:
         return eager.competition.lwta(prepare(x, competitors, dim)[0], competitors, mode, temperature, dim, seed)
@@ -143,7 +143,7 @@ def lwta_backward(
     seed: Tensor | None,
     compiled: bool = False,
 ) -> Tensor:
-    """Gradient of `lwta` with respect to x."""
+    """Return the gradient of `lwta` with respect to x."""
     if x.dtype == torch.float64:
         return eager.competition.lwta_backward(
             grad, prepare(x, competitors, dim)[0], competitors, mode, temperature, dim, seed

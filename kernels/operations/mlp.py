@@ -1,10 +1,10 @@
-"""Two linear layers with competition between, in training: between the layers only winners are kept.
+"""Perceptron: two linear layers with competition between them, of which only the winners are kept for backward.
 
     h = x·W₁ᵀ + b₁,   (value, index) = winners of h + g,   y = Σ_b value_b·W₂[:, unit_b] + b₂
     backward   G = ∂y·W₂ (for every competitor, not only the winner),   ∂h = straight-through(G, h),   as in `lwta`
 
-A perceptron with GELU keeps h or its image for backward, K numbers a row. This one keeps value and index of the winners
-and computes h again from x: one product more, and a U-th of the memory.
+A perceptron with GELU keeps h or GELU(h) for backward, K numbers a row. This one keeps value and index of the winners
+and computes h again from x: one more product, and a U-th of the memory.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def mlp(
     temperature: float,
     seed: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Output, and value and index of the winners; `lwta.functional.mlp` checks and documents the arguments."""
+    """Return the output, and value and index of the winners; `lwta.functional.mlp` documents the arguments."""
     value, index = linear_winners(x, weight1, bias1, competitors, mode, seed)
     return winners_linear(value, index, weight2, bias2, competitors), value, index
 
@@ -52,7 +52,7 @@ def mlp_backward(
     temperature: float,
     seed: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients with respect to x and to weight and bias of both layers."""
+    """Return the gradients with respect to x, and to weight and bias of both layers."""
     rows, grad_rows = x.reshape(-1, x.shape[-1]), grad.reshape(-1, grad.shape[-1])
     h = F.linear(rows, weight1, bias1)
     grad_h = lwta_backward(grad_rows @ weight2, h, competitors, mode, temperature, 1, seed)

@@ -3,8 +3,8 @@
     z = h + g,   u* = argmax_u z,   value = h_{u*}
     backward   ∂L/∂h_u = ∂L/∂value if u = u*, else 0
 
-The same noise, and so the same winners, as `lwta` for the same seed. There is no relaxation here: losers get their
-gradient in the operations that carry a temperature.
+Noise, and so winners, are the same as those of `lwta` for the same seed. There is no relaxation here: losers get their
+gradient in the operations with a temperature.
 """
 
 from __future__ import annotations
@@ -54,25 +54,25 @@ def _forward_kernel(
 
 
 def index_dtype(competitors: int) -> torch.dtype:
-    """Smallest unsigned integer type that holds the indices 0…U−1."""
+    """Return the smallest unsigned integer type that holds the indices 0…U−1."""
     if competitors <= 1 << 8:
         return torch.uint8
     return torch.uint16 if competitors <= 1 << 16 else torch.uint32
 
 
 def _empty(x: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
-    """Uninitialised values and indices in the memory order (outer, blocks, inner)."""
+    """Return uninitialised values and indices, (outer, blocks, inner) in the order of memory."""
     shape = (layout.outer, layout.blocks, layout.inner)
     return x.new_empty(shape), x.new_empty(shape, dtype=index_dtype(layout.competitors))
 
 
 def _blocks_last(compact: Tensor, x: Tensor, dim: int) -> Tensor:
-    """(outer, blocks, inner) as a view of shape (…, B), the positions in the order of the axes of ``x``."""
+    """Return a view (…, B) of a tensor (outer, blocks, inner), with positions in the order of the axes of ``x``."""
     return compact.movedim(1, -1).reshape(*x.movedim(dim, -1).shape[:-1], compact.shape[1])
 
 
 def _outputs(x: Tensor, competitors: int, dim: int) -> tuple[Tensor, Tensor]:
-    """Uninitialised values and indices of shape (…, B), laid out as the kernel does."""
+    """Return uninitialised values and indices, (…, B), in the memory layout of the kernel's."""
     x, layout = prepare(x, competitors, dim)
     value, index = _empty(x, layout)
     return _blocks_last(value, x, dim), _blocks_last(index, x, dim)
@@ -92,7 +92,7 @@ def launch_forward(x: Tensor, competitors: int, mode: str, dim: int, seed: Tenso
 
 @torch.library.custom_op("lwta::winners", mutates_args=())
 def winners(x: Tensor, competitors: int, mode: str, dim: int, seed: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The operation on any device; `lwta.functional.winners` checks and documents the arguments."""
+    """Compute the operation on any device; `lwta.functional.winners` checks and documents the arguments."""
     if x.is_cuda and x.dtype != torch.float64:
         return launch_forward(x, competitors, mode, dim, seed)
     x, layout = prepare(x, competitors, dim)
@@ -108,7 +108,7 @@ def winners(x: Tensor, competitors: int, mode: str, dim: int, seed: Tensor | Non
 
 @torch.library.custom_op("lwta::winners_backward", mutates_args=())
 def winners_backward(grad: Tensor, index: Tensor, competitors: int, dim: int) -> Tensor:
-    """Gradient with respect to x: that of the values, at the winners."""
+    """Return the gradient with respect to x: that of the values at the winners, 0 at the losers."""
     return eager.competition.winners_backward(grad, index, competitors, dim)
 
 

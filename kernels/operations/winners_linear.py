@@ -1,4 +1,4 @@
-"""A linear layer fed by winners: only one unit in U of its input is not 0.
+"""Linear layer on winners, of whose input only one unit in U is not 0.
 
     y_n = Σ_b value_b·W[n, b·U + index_b] + bias_n
     backward   ∂value_b = Σ_n G_n·W[n, b·U + index_b],   ∂W[n, unit] = Σ_rows G_n·value where the unit won
@@ -134,7 +134,7 @@ def _gather_cpu(value: Tensor, index: Tensor, weight: Tensor, bias: Tensor | Non
 
 @torch.library.custom_op("lwta::winners_linear", mutates_args=())
 def winners_linear(value: Tensor, index: Tensor, weight: Tensor, bias: Tensor | None, competitors: int) -> Tensor:
-    """The operation on any device; `lwta.functional.winners_linear` checks and documents the arguments."""
+    """Compute the operation on any device; `lwta.functional.winners_linear` checks and documents the arguments."""
     rows = value.numel() // value.shape[-1]
     if value.is_cuda and value.dtype != torch.float64:
         gather = rows <= GATHER_ROWS_GPU and competitors >= GATHER_COMPETITORS_GPU
@@ -148,7 +148,7 @@ def winners_linear(value: Tensor, index: Tensor, weight: Tensor, bias: Tensor | 
 def winners_linear_backward(
     grad: Tensor, value: Tensor, index: Tensor, weight: Tensor, competitors: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients with respect to value, weight and bias."""
+    """Return the gradients with respect to value, weight and bias."""
     return eager.competition.winners_linear_backward(grad, value, index, weight, competitors)
 
 

@@ -1,14 +1,15 @@
-"""Sum of rows by winner: AᵀX, for the matrix A of winners, which is never formed.
+"""Sum of rows by winner: AᵀX, for the dense matrix A of winners, which is never formed.
 
     out[b·U + u, :] = Σ_n value[n, b]·[index[n, b] = u]·x[n, :]
 
-In a program (value, index) of IMAGES images become, in registers, a dense tile of BLOCKS × COMPETITORS units for the
-matrix units, as in `winners_linear`; memory carries x and the compact winners alone. Images are cut into slices so that
-there are programs for the whole GPU: one partial sum a slice, then their sum. No atomics: sums have one order. On a CPU
-bags of rows by unit, a U-th of the arithmetic, pay from U = 8; below, the dense product is faster.
+In a program, (value, index) of IMAGES images become, in registers, a dense tile of BLOCKS × COMPETITORS units for the
+matrix units, as in `winners_linear`; only x and the compact winners are read from memory. Images are cut into slices so
+that there are programs for the whole GPU: one partial sum a slice, then the sum of these. There are no atomics, so sums
+have one order. On a CPU, bags of rows by unit need a U-th of the arithmetic and are faster from U = 8 on; below, the
+dense product is.
 
-Of float32, products are 3 × TF32 (`products`): an error of 2⁻²² a product where float32 has 2⁻²⁴, below that of summing
-more than a few dozen of them. 16-bit types are multiplied exactly and summed in float32.
+Products of float32 are 3 × TF32 (`matmul`): their error is 2⁻²² where that of float32 is 2⁻²⁴, which is less than the
+error of summing a few dozen of them. 16-bit types are multiplied exactly and summed in float32.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ def launch(value: Tensor, index: Tensor, x: Tensor, competitors: int) -> Tensor:
 
 
 def _gather_cpu(value: Tensor, index: Tensor, x: Tensor, competitors: int) -> Tensor:
-    """Bags of rows by unit, a portion of the rows at a time; a loser's 0 is not multiplied with x."""
+    """Sum the rows of each unit's wins, a portion of the rows at a time; a loser's 0 is not multiplied with x."""
     blocks = value.shape[1]
     dtype = eager.concepts.common_dtype(value, x)
     total = x.new_zeros((blocks * competitors, x.shape[1]), dtype=dtype)
@@ -106,7 +107,7 @@ def _gather_cpu(value: Tensor, index: Tensor, x: Tensor, competitors: int) -> Te
 
 @torch.library.custom_op("lwta::winners_sum", mutates_args=())
 def winners_sum(value: Tensor, index: Tensor, x: Tensor, competitors: int) -> Tensor:
-    """The operation on any device, as `eager.concepts.winners_sum`: (B·U, d) in float32, or float64 if asked.
+    """Compute `eager.concepts.winners_sum` on any device: (B·U, d) float32, or float64 if any argument is.
 
     Args:
         value: (n, B) floating point.

@@ -1,10 +1,10 @@
-"""How a kernel sees a tensor of blocks: as a list of spans in memory order.
+"""Blocks of competitors in memory, as kernels see them: a list of spans.
 
-An axis of K units in B blocks of U competitors, with ``outer`` positions before it in memory and ``inner`` after it
-(1 for a contiguous last axis and for channels_last, H·W for NCHW), is cut into spans of consecutive units: one block,
+An axis of K units in B blocks of U competitors has ``outer`` positions before it in memory and ``inner`` after it (1
+for a contiguous last axis and for channels_last, H·W for NCHW). It is cut into spans of consecutive units: one block,
 or as many small ones as make eight units, so that loads are 128 bits wide and the four numbers of a Philox call serve
-neighbours. A program takes a tile of INSTANCES × WIDTH: so many spans in memory order, by a span's units, padded to a
-power of two.
+neighbours. A program works on a tile of INSTANCES × WIDTH: INSTANCES spans, in the order of memory, each with its units
+padded to a power of two.
 
     instance i = (outer·SPANS + span)·inner + position      its unit k at offset (i//inner·SPAN + k)·inner + position
 """
@@ -27,36 +27,40 @@ OPTIONS = {"num_warps": THREADS // 32, "enable_fp_fusion": True}
 
 
 class Layout(NamedTuple):
-    """Where the competition axis lies in the memory of a tensor, and the launch parameters that follow."""
+    """Layout of a tensor's competing axis in memory, and the launch parameters that follow from it."""
 
     outer: int
+    """Number of positions before the axis."""
     blocks: int
+    """Number of blocks, B."""
     competitors: int
+    """Competitors in a block, U."""
     inner: int
+    """Number of positions after the axis."""
 
     @property
     def units(self) -> int:
-        """K = B·U."""
+        """Number of units, K = B·U."""
         return self.blocks * self.competitors
 
     @property
     def span(self) -> int:
-        """Units in a span."""
+        """Number of units in a span."""
         small_blocks = 8 // self.competitors
         whole = self.competitors in (2, 4) and self.blocks % small_blocks == 0
         return 8 if whole else self.competitors
 
     @property
     def instances(self) -> int:
-        """Spans in the whole tensor."""
+        """Number of spans in the whole tensor."""
         return self.outer * (self.units // self.span) * self.inner
 
     def arguments(self) -> dict[str, int | bool]:
-        """Parameters that every kernel over blocks takes, by name."""
+        """Return the parameters that every kernel over blocks takes, by name."""
         return _arguments(self)
 
     def programs(self) -> int:
-        """Programs to launch."""
+        """Return the number of programs to launch."""
         return triton.cdiv(self.instances, int(self.arguments()["INSTANCES"]))
 
 
@@ -83,7 +87,7 @@ def _arguments(layout: Layout) -> dict[str, int | bool]:
 
 
 def prepare(x: Tensor, competitors: int, dim: int) -> tuple[Tensor, Layout]:
-    """``x`` in a layout that the kernels read in place, copied once if it is in none, and that layout."""
+    """Return ``x`` in a layout that the kernels read in place, copied only if it has none, and that layout."""
     if x.movedim(dim, -1).is_contiguous():
         outer, inner = x.numel() // x.shape[dim], 1
     else:
@@ -93,12 +97,12 @@ def prepare(x: Tensor, competitors: int, dim: int) -> tuple[Tensor, Layout]:
 
 
 def like(tensor: Tensor, x: Tensor) -> Tensor:
-    """``tensor`` with the memory layout of ``x``: itself where it has it."""
+    """Return ``tensor`` with the memory layout of ``x``, copied only if it has another."""
     return tensor if tensor.stride() == x.stride() else torch.empty_like(x).copy_(tensor)
 
 
 def competitor_group(competitors: int) -> int:
-    """Competitors that a kernel with a product takes at a time: a power of two, at most 8, and for even U a divisor."""
+    """Return the competitors per step of a matmul kernel's loop over U: a power of two ≤ 8, which divides an even U."""
     power = competitors & -competitors if competitors % 2 == 0 else triton.next_power_of_2(competitors)
     return min(power, 8)
 
@@ -115,11 +119,12 @@ def tile(
     CONTIGUOUS: tl.constexpr,
     BIG: tl.constexpr,
 ):
-    """A program's instances (INSTANCES,), their element offsets and which of them exist, for `load` and `store`.
+    """Return a program's instances (INSTANCES,), their element offsets, and a mask of those that exist.
 
-    The last axis of the offsets is the one along which memory is contiguous: INSTANCES × WIDTH where units are,
-    WIDTH × INSTANCES where positions are, so that a thread takes neighbours and holds whole blocks. Of contiguous spans
-    that fill three quarters of the width, as those of 12 and 24 units do, the offsets are those of the first quarter.
+    `load` and `store` take these. The last axis of the offsets is the one along which memory is contiguous: INSTANCES ×
+    WIDTH if units are contiguous, WIDTH × INSTANCES if positions are, so that a thread holds neighbours and whole
+    blocks. For contiguous spans that fill three quarters of the width, as those of 12 and 24 units do, the offsets are
+    only those of the first quarter.
     """
     if BIG:
         program = program.to(tl.int64)
@@ -137,7 +142,7 @@ def tile(
         inner = inner_multiples * INNER_MULTIPLE  # tells the compiler what divides it
         start = instance // inner * (SPAN * inner) + instance % inner
         if INNER_MULTIPLE == 1:
-            start = tl.max_contiguous(start, 2)  # else Triton 3.6 deals a warp's lanes out along units, far apart
+            start = tl.max_contiguous(start, 2)  # else Triton 3.6 distributes a warp's lanes along units, far apart
         offsets = start[None, :] + (unit * inner)[:, None]
         exists = (instance < instances)[None, :]
         if SPAN < WIDTH:
@@ -147,11 +152,11 @@ def tile(
 
 @triton.jit
 def load(pointer, offsets, exists, WIDTH: tl.constexpr, CONTIGUOUS: tl.constexpr):
-    """A tile as INSTANCES × WIDTH float32, 0 where nothing exists."""
+    """Load a tile, INSTANCES × WIDTH float32, with 0 where no element exists."""
     values = tl.load(pointer + offsets, mask=exists, other=0.0).to(tl.float32)
     QUARTER: tl.constexpr = offsets.shape[1]
     if CONTIGUOUS and QUARTER < WIDTH:
-        # A thread takes whole spans, so that it knows when it is compiled which of its registers are empty.
+        # a thread holds whole spans, so that the compiler knows which of its registers are empty
         second = tl.load(pointer + offsets + QUARTER, mask=exists, other=0.0).to(tl.float32)
         third = tl.load(pointer + offsets + 2 * QUARTER, mask=exists, other=0.0).to(tl.float32)
         quarters = tl.join(tl.join(values, third), tl.join(second, tl.zeros_like(values)))
@@ -192,7 +197,7 @@ def gumbel_noise(
     CONTIGUOUS: tl.constexpr,
     FAST: tl.constexpr,
 ):
-    """Gumbel noise of a tile, INSTANCES × WIDTH float32; the rule of `philox` says which number is whose."""
+    """Return Gumbel noise for a tile, INSTANCES × WIDTH float32, by the rule of `philox` for each unit's number."""
     if SPAN % 4 == 0:
         quad = tl.arange(0, WIDTH // 4)[None, :]
         if CONTIGUOUS:  # memory order is noise order
@@ -214,7 +219,7 @@ def gumbel_noise(
 
 @triton.jit
 def by_block(tile_of_spans, U: tl.constexpr, SPAN: tl.constexpr, WIDTH: tl.constexpr):
-    """(INSTANCES, WIDTH) as (blocks, competitors, the latter padded to a power of two)."""
+    """Return a tile (INSTANCES, WIDTH) as (blocks, competitors), the competitors padded to a power of two."""
     if U == SPAN:
         return tile_of_spans
     else:
@@ -223,15 +228,15 @@ def by_block(tile_of_spans, U: tl.constexpr, SPAN: tl.constexpr, WIDTH: tl.const
 
 @triton.jit
 def maximum_or_nan(a, b):
-    """Larger of two numbers elementwise; NaN where either is NaN."""
+    """Return the larger of two numbers elementwise; NaN where either is NaN."""
     return tl.maximum(a, b, propagate_nan=tl.PropagateNan.ALL)
 
 
 @triton.jit
 def block_winner(z):
-    """Best score of each block and the winner's index, both (blocks, 1); ties go to the lower index.
+    """Return the best score of each block and the winner's index, both (blocks, 1); ties go to the lower index.
 
-    A block with NaN has NaN for its best score and no winner: an index beyond the last.
+    A block with NaN has NaN for its best score, and an index beyond the last, which means no winner.
     """
     best = tl.reduce(z, 1, maximum_or_nan)[:, None]
     competitor = tl.arange(0, z.shape[1])[None, :]
@@ -240,7 +245,7 @@ def block_winner(z):
 
 @triton.jit
 def block_softmax(z, best, log2_scale, FAST: tl.constexpr):
-    """Factors of softmax(z / τ): weights exp((z − best) / τ), and the inverse of their sum by block."""
+    """Return the factors of softmax(z / τ): weights exp((z − best) / τ), and the inverse of their sum by block."""
     weights = fastmath.exp2((z - best) * log2_scale, FAST)
     return weights, 1.0 / tl.sum(weights, axis=1)[:, None]
 
@@ -251,7 +256,7 @@ def load_scores(
     INNER_MULTIPLE: tl.constexpr, U: tl.constexpr, SPAN: tl.constexpr, WIDTH: tl.constexpr,
     CONTIGUOUS: tl.constexpr, NOISE: tl.constexpr, FAST: tl.constexpr,
 ):  # fmt: skip
-    """Responses h (0 where there is none) and scores z (−inf where there is none), by block."""
+    """Load responses h and return them with scores z, both by block; padding has h = 0 and z = −inf."""
     h = load(x_ptr, offsets, exists, WIDTH, CONTIGUOUS)
     z = h
     if NOISE:

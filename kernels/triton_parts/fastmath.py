@@ -1,7 +1,7 @@
-"""Logarithm, exponential and conversion in one instruction each, where the hardware has it.
+"""Fast mathematics: logarithm, exponential and conversion in one instruction each, where the hardware has it.
 
-`tl.log2` compiles to a polynomial of some 25 instructions and `tl.exp2` to four that spare subnormal results; NVIDIA's
-special-function unit needs one. The interpreter and AMD know no PTX: there, callers pass FAST=False.
+`tl.log2` compiles to a polynomial of some 25 instructions and `tl.exp2` to four that keep subnormal results; NVIDIA's
+special-function unit needs one. The interpreter and AMD have no PTX: there, callers pass FAST=False.
 """
 
 import triton
@@ -10,19 +10,19 @@ import triton.language as tl
 
 @triton.jit
 def log2_approx(x):
-    """log2 of positive float32, subnormals taken for 0; absolute error 2⁻²² near 1."""
+    """Return log2 of positive float32, with an absolute error of 2⁻²² near 1; subnormal numbers count as 0."""
     return tl.inline_asm_elementwise("lg2.approx.ftz.f32 $0, $1;", "=f,f", [x], dtype=tl.float32, is_pure=True, pack=1)
 
 
 @triton.jit
 def float_below(bits):
-    """The float32 at or below a uint32: never 2³², to which rounding to the nearest may go."""
+    """Return the largest float32 at or below a uint32: never 2³², to which rounding to the nearest may lead."""
     return tl.inline_asm_elementwise("cvt.rz.f32.u32 $0, $1;", "=f,r", [bits], dtype=tl.float32, is_pure=True, pack=1)
 
 
 @triton.jit
 def exp2(x, FAST: tl.constexpr):
-    """2ˣ to two units in the last place; the fast form gives 0 for subnormal results."""
+    """Return 2ˣ to two units in the last place; the fast form returns 0 for subnormal results."""
     if FAST:
         return tl.inline_asm_elementwise(
             "ex2.approx.ftz.f32 $0, $1;", "=f,f", [x], dtype=tl.float32, is_pure=True, pack=1

@@ -1,4 +1,4 @@
-"""What a launch asks of the device that it runs on."""
+"""Launching of kernels: the device that they run on, and what it can do."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ R = TypeVar("R")
 
 
 def on_its_device(launch: Callable[Concatenate[Tensor, P], R]) -> Callable[Concatenate[Tensor, P], R]:
-    """Let a launch function launch on the GPU of its first argument: Triton takes the current one, whatever it is."""
+    """Decorate a launch function so that it launches on the GPU of its first argument, not on the current one."""
 
     @wraps(launch)
     def guarded(tensor: Tensor, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -25,10 +25,10 @@ def on_its_device(launch: Callable[Concatenate[Tensor, P], R]) -> Callable[Conca
 
 
 def fast_math(x: Tensor) -> bool:
-    """Whether kernels on this tensor may use NVIDIA's special-function instructions: `fastmath`."""
+    """Return whether kernels on this tensor may use NVIDIA's special-function instructions: `fastmath`."""
     return x.is_cuda and torch.version.cuda is not None
 
 
 def pipeline_stages(wanted: int) -> int:
-    """Stages of the pipeline that feeds a product: two where shared memory is AMD's 64 KB."""
+    """Return the stages of the pipeline that feeds a product: at most two where shared memory is AMD's 64 KB."""
     return wanted if torch.version.hip is None else min(wanted, 2)

@@ -1,4 +1,4 @@
-"""What the kernels for dissection share: float32 products on the matrix units, and the cutting of long sums.
+"""Products of matrices in the kernels for dissection: float32 on the matrix units, and the cutting of long sums.
 
 A float32 product of matrices has no matrix unit of its own on NVIDIA GPUs. 3 × TF32 splits each factor in two,
 x = big + small with 11 significant bits each, and takes small·big + big·small + big·big: what is left out is of the
@@ -14,30 +14,30 @@ import triton.language as tl
 from torch import Tensor
 
 PROGRAMS = 512
-"""Programs that keep a large GPU busy. A constant, so that sums have one order on every device."""
+"""Number of programs that keep a large GPU busy; a constant, so that sums have one order on every device."""
 
 SHORTEST = 256
-"""Terms that make a slice worth a program and a partial sum."""
+"""Smallest number of terms for which a slice is worth a program and a partial sum."""
 
 
 def precision(x: Tensor) -> str:
-    """How kernels on this tensor multiply float32."""
+    """Return the precision, by its name in Triton, in which kernels on this tensor multiply float32."""
     return "tf32x3" if x.is_cuda and torch.version.cuda is not None else "ieee"
 
 
 def operands(images: Tensor, texts: Tensor) -> tuple[Tensor, Tensor]:
-    """Both embeddings contiguous and of one type."""
+    """Return both embeddings contiguous and of one type."""
     dtype = torch.promote_types(images.dtype, texts.dtype)
     return images.to(dtype).contiguous(), texts.to(dtype).contiguous()
 
 
 def slices(terms: int, tiles: int, multiple: int) -> tuple[int, int]:
-    """How many slices to cut a sum into, and how many terms each has; the last takes what is left.
+    """Return into how many slices to cut a sum, and the number of terms in each; the last may have fewer.
 
     Args:
-        terms: in the whole sum.
-        tiles: of the result; there is a program for each tile and slice.
-        multiple: terms that a program takes at a time.
+        terms: number of terms in the whole sum.
+        tiles: number of tiles of the result; there is a program for each tile and slice.
+        multiple: number of terms that a program adds at a time.
     """
     wanted = min(triton.cdiv(PROGRAMS, max(tiles, 1)), max(terms // SHORTEST, 1))
     length = triton.cdiv(triton.cdiv(terms, wanted), multiple) * multiple
@@ -49,7 +49,7 @@ def cosines(
     image_ptr, text_ptr, image, concept, features,
     IMAGES: tl.constexpr, CONCEPTS: tl.constexpr, FEATURES: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """P = I·Tᵀ for rows ``image`` of I and rows ``concept`` of T, all of which exist: (IMAGES, CONCEPTS) float32."""
+    """Return P = I·Tᵀ, (IMAGES, CONCEPTS) float32, for rows ``image`` of I and ``concept`` of T, all of which exist."""
     image_row = image_ptr + image.to(tl.int64)[:, None] * features
     text_row = text_ptr + concept.to(tl.int64)[None, :] * features
     P = tl.zeros((IMAGES, CONCEPTS), tl.float32)

@@ -23,7 +23,7 @@ LOG2E = tl.constexpr(1.4426950408889634)
 
 @triton.jit
 def gumbel(bits, FAST: tl.constexpr):
-    """Gumbel(0, 1) noise, float32, from uint32; the fast form is shifted by the constant log(log 2)."""
+    """Return Gumbel(0, 1) noise, float32, from random uint32; the fast form is shifted by the constant log(log 2)."""
     if FAST:
         v = fastmath.float_below(bits) * 2.0**-32 + 2.0**-33  # at most 1 − 2⁻²⁴
         # E in units of log 2: one multiplication less, and no block sees the shift.
@@ -37,7 +37,7 @@ def gumbel(bits, FAST: tl.constexpr):
 
 @triton.jit
 def quad_bits(seed, counter):
-    """Random uint32 of shape (N, 4·M) for counters of shape (N, M): every call serves four neighbours."""
+    """Return random uint32, (N, 4·M), for counters (N, M): every call of Philox serves four neighbours."""
     n0, n1, n2, n3 = tl.randint4x(seed, counter, n_rounds=ROUNDS)
     lanes = tl.join(tl.join(n0, n2), tl.join(n1, n3))  # [..., i, j] is lane 2i + j
     return tl.reshape(lanes, (counter.shape[0], 4 * counter.shape[1]))
@@ -45,6 +45,6 @@ def quad_bits(seed, counter):
 
 @triton.jit
 def single_bits(seed, counter, lane):
-    """Random uint32 of the shape of ``counter`` and ``lane``: one number of each call."""
+    """Return random uint32 of the shape of ``counter`` and ``lane``: one of the four numbers of each call of Philox."""
     n0, n1, n2, n3 = tl.randint4x(seed, counter, n_rounds=ROUNDS)
     return tl.where(lane < 2, tl.where(lane == 0, n0, n1), tl.where(lane == 2, n2, n3))

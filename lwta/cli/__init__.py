@@ -1,4 +1,7 @@
-"""The command line: one file per subcommand, with `add_arguments(parser)` and `run(arguments)`, its exit code."""
+"""Command line: one file per subcommand, with `add_arguments(parser)`, and `run(arguments)` that returns the exit code.
+
+Files whose names begin with an underscore hold what several subcommands use.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +26,14 @@ _COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line.
+    """Run the command line, and return the exit code.
 
     Args:
         argv: arguments without the program's name; None takes those of the process.
 
     Returns:
-        Exit code: 0 on success, 2 on bad usage or input, 1 on what else went wrong; 130 on Ctrl-C, 143 on SIGTERM and
-        129 on SIGHUP, with a line on standard error.
+        Exit code: 0 on success, 2 on bad usage or input, 1 on any other error; 130 on Ctrl-C, 143 on SIGTERM and 129 on
+        SIGHUP, with a line on standard error.
     """
     parser = argparse.ArgumentParser(
         prog="lwta", description="Vision networks that can be read: competition, then dissection."
@@ -45,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         return _run(arguments)
-    except BrokenPipeError:  # who read the output has had enough
+    except BrokenPipeError:  # the reader closed the pipe
         sys.stderr.close()
         return 1
     except (ValueError, TypeError, FileNotFoundError) as error:
@@ -55,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    """Run the command until it ends or is stopped; returns the exit code."""
+    """Run the command until it ends or is stopped, and return the exit code."""
     with stopped_by_signals():
         try:
             return _COMMANDS[arguments.command].run(arguments)

@@ -1,4 +1,4 @@
-"""Networks by name: timm's, torchvision's, this package's, saved ones, or what a function of one's own returns."""
+"""Networks by name: timm's, torchvision's, this package's, saved ones, or one that a function of the user returns."""
 
 from __future__ import annotations
 
@@ -22,22 +22,23 @@ FORMS = "timm:NAME, torchvision:NAME, lwta:NAME/U, FOLDER of save_model, FILE.py
 
 
 class FoundModel(NamedTuple):
-    """A network, and its preprocessing where that is known."""
+    """Network that an option names, with its preprocessing where that is known."""
 
     model: nn.Module
+    """The network."""
     transform: Transform | None
-    """None where the network itself carries it, as timm's do, or where nobody said."""
+    """Preprocessing of the network; None if the network itself carries it, as timm's do, or if it is not known."""
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    """Options that name a network, for `find_model`."""
+    """Add the options that name a network, for `find_model`."""
     parser.add_argument("--model", required=True, help=FORMS)
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="weights to load into the network")
     parser.add_argument("--transform", metavar="FILE.py:FUNCTION", help="the network's preprocessing, if it has none")
 
 
 def find_model(text: str, checkpoint: Path | None = None, *, weights: bool = True) -> FoundModel:
-    """The network that ``--model`` names.
+    """Find the network that ``--model`` names.
 
     Args:
         text: "timm:NAME" or "torchvision:NAME", with their pretrained weights, which are downloaded, if there is no
@@ -45,10 +46,10 @@ def find_model(text: str, checkpoint: Path | None = None, *, weights: bool = Tru
             ``checkpoint``; a folder that `lwta.save_model` wrote; or "FILE.py:FUNCTION" or "PACKAGE.MODULE:FUNCTION"
             of a function that takes nothing and returns a network, or a network and its preprocessing.
         checkpoint: a file of weights to load into it, as in `lwta.load_checkpoint`.
-        weights: whether any are needed; without, nothing is downloaded.
+        weights: whether weights are needed; if not, nothing is downloaded.
 
     Raises:
-        ValueError: there is no such network, or the weights are not its.
+        ValueError: there is no such network, or the weights do not fit it.
         FileNotFoundError: there is no such file.
         RuntimeError: the pretrained weights cannot be downloaded.
     """
@@ -71,10 +72,14 @@ def find_model(text: str, checkpoint: Path | None = None, *, weights: bool = Tru
 
 
 def find_function(option: str, text: str) -> Callable[..., Any]:
-    """The function or object of "FILE.py:NAME" or "PACKAGE.MODULE:NAME".
+    """Find the function, or another object that can be called, of "FILE.py:NAME" or "PACKAGE.MODULE:NAME".
+
+    Args:
+        option: name of the option, for messages.
+        text: value of the option.
 
     Raises:
-        ValueError: there is no such module, or nothing of that name in it.
+        ValueError: there is no such module, or no such function in it.
         FileNotFoundError: there is no such file.
     """
     source, _, name = text.rpartition(":")
@@ -87,21 +92,21 @@ def find_function(option: str, text: str) -> Callable[..., Any]:
 
 
 def _loaded(found: FoundModel, checkpoint: Path) -> FoundModel:
-    """With the weights of a checkpoint, every one of them."""
+    """Load all weights of a checkpoint into a network, and return the network."""
     try:
         lwta.load_checkpoint(found.model, checkpoint)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"--checkpoint: {error}") from None
     except ValueError as error:
-        told = str(error)
-        if told.endswith(ADVICE):  # which is for those who call the function
-            told = f"{told.removesuffix(ADVICE)}. A network that needs arguments: --model FILE.py:FUNCTION"
-        raise ValueError(f"--checkpoint: {told}") from None
+        message = str(error)
+        if message.endswith(ADVICE):  # it is for those who call the function
+            message = f"{message.removesuffix(ADVICE)}. A network that needs arguments: --model FILE.py:FUNCTION"
+        raise ValueError(f"--checkpoint: {message}") from None
     return found
 
 
 def _untrained(text: str, pretrained: bool) -> nn.Module:
-    """The network of `lwta.create_model` that "NAME/U" names."""
+    """Build the network of `lwta.create_model` that "NAME/U" names."""
     name, _, units = text.partition("/")
     if name not in lwta.list_models():
         raise ValueError(f"--model: lwta has no model {name!r}{did_you_mean(name, lwta.list_models())}")
@@ -113,6 +118,7 @@ def _untrained(text: str, pretrained: bool) -> nn.Module:
 
 
 def _timm(name: str, pretrained: bool) -> nn.Module:
+    """Build the network of timm with this name."""
     import timm
 
     base = name.split(".")[0]
@@ -123,6 +129,7 @@ def _timm(name: str, pretrained: bool) -> nn.Module:
 
 
 def _torchvision(name: str, pretrained: bool) -> FoundModel:
+    """Build the network of torchvision with this name, with the preprocessing of its default weights."""
     from torchvision import models
 
     if name not in models.list_models():
@@ -133,6 +140,7 @@ def _torchvision(name: str, pretrained: bool) -> FoundModel:
 
 
 def _downloading(name: str, make: Callable[[], Any], pretrained: bool) -> Any:
+    """Return what ``make`` returns; errors of a download are raised again with advice."""
     try:
         return make()
     except (OSError, RuntimeError) as error:
@@ -145,6 +153,7 @@ def _downloading(name: str, make: Callable[[], Any], pretrained: bool) -> Any:
 
 
 def _made(made: Any, text: str) -> FoundModel:
+    """Return the network, and its preprocessing if there is one, that a function of the user returned."""
     model, transform = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
     if not isinstance(model, nn.Module):
         raise ValueError(f"--model: {text} must return a torch.nn.Module, it returned {type(model).__name__}")
@@ -158,8 +167,8 @@ def _module_of_file(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise ValueError(f"{path} is no Python file")
     module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(path.resolve().parent))  # what lies beside the file can be imported by it
-    sys.modules[path.stem] = module  # so that processes that read images find its functions
+    sys.path.insert(0, str(path.resolve().parent))  # the file may import modules beside it
+    sys.modules[path.stem] = module  # processes that read images must find its functions
     spec.loader.exec_module(module)
     return module
 

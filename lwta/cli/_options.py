@@ -1,4 +1,4 @@
-"""What subcommands share: by what neurons are named, the store they are in, and the files of the names."""
+"""Options shared by the subcommands: encoder, concepts, similarity, store, outputs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from lwta.cli._output import add_json, say, told_elsewhere, write_json
+from lwta.cli._output import add_json, say, stdout_to_stderr_if_json, write_json
 from lwta.dissection import SIMILARITIES, ClipEncoder, Concepts, Dissection, Embeddings, open_store
 from lwta.dissection.store.opening import recorded_clip
 from lwta.dissection.words.encoder import Encoder
@@ -15,7 +15,12 @@ from lwta.support.processes import own_device
 
 
 def add_naming(parser: argparse.ArgumentParser, *, clip: str | None) -> None:
-    """Options; ``clip`` is the default encoder, None for the store's own."""
+    """Add the options of encoder, concepts and similarity.
+
+    Args:
+        parser: parser of the subcommand.
+        clip: default encoder; None for the store's own.
+    """
     default = "%(default)s" if clip else "the store's own"
     parser.add_argument(
         "--clip",
@@ -35,36 +40,46 @@ def add_naming(parser: argparse.ArgumentParser, *, clip: str | None) -> None:
 
 
 def add_store(parser: argparse.ArgumentParser, *, as_option: bool = False) -> None:
-    """Options of what works on a recorded dissection; `open_dissection` reads them. ``as_option``: --store."""
-    told = "folder that `lwta dissect --store` filled"
+    """Add the options that choose a recorded dissection, which `open_dissection` reads.
+
+    Args:
+        parser: parser of the subcommand.
+        as_option: make the store an option, ``--store``, in place of the first argument.
+    """
+    what = "folder that `lwta dissect --store` filled"
     if as_option:
-        parser.add_argument("--store", type=Path, required=True, metavar="FOLDER", help=told)
+        parser.add_argument("--store", type=Path, required=True, metavar="FOLDER", help=what)
     else:
-        parser.add_argument("store", type=Path, metavar="STORE", help=told)
-    parser.add_argument("--name", help="of the network in the store (the only one)")
+        parser.add_argument("store", type=Path, metavar="STORE", help=what)
+    parser.add_argument("--name", help="name of the network in the store (the only one)")
     parser.add_argument("--layers", nargs="+", metavar="LAYER", help="names (all that were recorded)")
     parser.add_argument("--probe", type=Path, metavar="PATH", help="the images, if they are to be shown")
-    parser.add_argument("--device", help="where similarities are computed (a GPU if there is one)")
+    parser.add_argument("--device", help="device that computes similarities (a GPU if there is one)")
     add_naming(parser, clip=None)
 
 
 def add_outputs(parser: argparse.ArgumentParser) -> None:
-    """Options that `write` reads."""
+    """Add the options of the files that `write` writes."""
     parser.add_argument("--out", type=Path, metavar="CSV", help="file for the labels, a neuron a line")
     parser.add_argument("--report", type=Path, metavar="FOLDER", help="folder for a page with every neuron")
     add_json(parser)
 
 
 def open_clip(name: str) -> Encoder:
-    """The encoder that ``--clip`` names."""
+    """Open the encoder that ``--clip`` names; errors are those of `ClipEncoder` and `Embeddings.load`."""
     return Embeddings.load(name) if name.endswith(".npz") else ClipEncoder(name)
 
 
 def find_concepts(name: str | None, clip: Encoder) -> Concepts:
-    """What ``--concepts`` names; if it is not given, the words of the encoder, if it has any of its own.
+    """Return the concepts that ``--concepts`` names or, if it is not given, those that belong to the encoder.
+
+    Args:
+        name: value of the option, or None.
+        clip: the encoder.
 
     Raises:
-        ValueError: it has none.
+        FileNotFoundError: there is no such file.
+        ValueError: the option is not given and the encoder has no concepts of its own, or the file holds none.
     """
     if name is not None:
         return Concepts.of(name)
@@ -76,7 +91,7 @@ def find_concepts(name: str | None, clip: Encoder) -> Concepts:
 
 
 def open_dissection(arguments: argparse.Namespace) -> Dissection:
-    """The recorded dissection that the options of `add_store` name."""
+    """Open the recorded dissection that the options of `add_store` name; errors are those of `open_store`."""
     clip = open_clip(arguments.clip or recorded_clip(arguments.store, arguments.name))
     return open_store(
         arguments.store,
@@ -91,8 +106,8 @@ def open_dissection(arguments: argparse.Namespace) -> Dissection:
 
 
 def write(dissection: Dissection, arguments: argparse.Namespace) -> None:
-    """The files that were asked for, or else the first neurons of each layer on the terminal."""
-    with told_elsewhere(arguments.json):
+    """Write the files that were asked for; without any, print the first neurons of each layer."""
+    with stdout_to_stderr_if_json(arguments.json):
         if arguments.out is not None:
             dissection.to_csv(arguments.out)
             say(f"Every neuron as a table: {arguments.out}")
@@ -105,5 +120,5 @@ def write(dissection: Dissection, arguments: argparse.Namespace) -> None:
 
 
 def labels_of(dissection: Dissection) -> dict[str, list[dict[str, Any]]]:
-    """The labels of every layer for JSON."""
+    """Return the labels of every layer as types that JSON can hold."""
     return {layer: [without_nan(label._asdict()) for label in dissection.labels(layer)] for layer in dissection.layers}

@@ -1,4 +1,4 @@
-"""Where findings go: to the terminal, to a file, or as JSON to another program."""
+"""Output of findings: to the terminal, to a file, or as JSON to another program."""
 
 from __future__ import annotations
 
@@ -16,24 +16,35 @@ STANDARD_OUTPUT = "-"
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
-    """The option ``--json``; `tell` and `write_json` write there."""
+    """Add the option ``--json``, which `emit` and `write_json` follow."""
     parser.add_argument("--json", metavar="FILE", help="write the findings there; - for standard output alone")
 
 
-def tell(findings: Any, text: object, json_file: str | None) -> None:
-    """Print the text, unless standard output is for JSON alone, and write the findings if they were asked for."""
+def emit(findings: Any, text: object, json_file: str | None) -> None:
+    """Print findings as text, unless standard output is for JSON alone, and write them as JSON if that was asked for.
+
+    Args:
+        findings: the findings, as types that JSON can hold.
+        text: the findings as text.
+        json_file: value of ``--json``.
+    """
     if json_file != STANDARD_OUTPUT:
         say(text)
     write_json(findings, json_file)
 
 
 def say(text: object) -> None:
-    """Print the text with its control characters escaped, line feeds excepted: names may come from anywhere."""
+    """Print a text with its control characters escaped, except line feeds, as names may come from anywhere."""
     print(printable_lines(str(text)))
 
 
 def write_json(findings: Any, json_file: str | None) -> None:
-    """Print the findings as JSON, or write them to a file; None: neither."""
+    """Print findings as JSON, or write them to a file.
+
+    Args:
+        findings: the findings, as types that JSON can hold.
+        json_file: file; "-" prints, None does nothing.
+    """
     if json_file == STANDARD_OUTPUT:
         print(as_json(findings), end="")
     elif json_file is not None:
@@ -41,7 +52,7 @@ def write_json(findings: Any, json_file: str | None) -> None:
 
 
 @contextmanager
-def told_elsewhere(json_file: str | None) -> Iterator[None]:
-    """While the context lasts, what is printed goes to standard error if standard output is for JSON alone."""
+def stdout_to_stderr_if_json(json_file: str | None) -> Iterator[None]:
+    """Context in which everything printed goes to standard error, if standard output is for JSON alone."""
     with redirect_stdout(sys.stderr) if json_file == STANDARD_OUTPUT else nullcontext():
         yield

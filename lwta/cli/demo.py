@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from lwta.cli._options import labels_of
-from lwta.cli._output import add_json, told_elsewhere, write_json
+from lwta.cli._output import add_json, stdout_to_stderr_if_json, write_json
 from lwta.dissection import ClipEncoder, Concepts, Explained, dissect
 from lwta.models import digits
 from lwta.network import average_logits
@@ -29,11 +29,11 @@ STROKES = (
     *("thin", "thick", "slanted left", "upright", "slanted right"),
     *("no loop", "one loop", "two loops", "narrow", "wide"),
 )
-"""What the tiny CLIP can say of a digit besides its name."""
+"""Concepts of the tiny CLIP for digits, besides their names."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `lwta demo`."""
+    """Add the options of `lwta demo`."""
     parser.add_argument("--out", type=Path, default=Path("lwta-demo"), help="folder for the results (%(default)s)")
     parser.add_argument("--competitors", type=int, default=4, help="units in a block, a divisor of 32 (%(default)s)")
     parser.add_argument("--epochs", type=int, default=digits.EPOCHS, help="epochs of training (%(default)s)")
@@ -42,15 +42,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the demo; returns the exit code."""
-    with told_elsewhere(arguments.json):
+    """Run the demo, and return the exit code."""
+    with stdout_to_stderr_if_json(arguments.json):
         findings = _show(arguments)
     write_json(findings, arguments.json)
     return 0
 
 
 def _show(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Train, dissect and explain, and tell of it; gives the findings."""
+    """Train, dissect and explain, print each result, and return the findings."""
     train_set, test_set = digits.load()
     print(
         f"1. Training on {len(train_set.labels)} handwritten digits; blocks of {arguments.competitors} units compete."
@@ -87,17 +87,17 @@ def _show(arguments: argparse.Namespace) -> dict[str, Any]:
     dissection.to_csv(table)
     page = dissection.to_report(arguments.out, title="A network that reads digits", explained=explained)
     print(f"\nEvery neuron as a table: {table}\nThe atlas of neurons and images: {page}  (open it in a browser)")
-    print(f"\n{_yours()}")
+    print(f"\n{_next_command()}")
     return {
         "accuracy": accuracy,
         "named_after_their_digit": named,
         "labels": labels_of(dissection),
-        "explanations": [{"image": one.key, **one.explanation.to_dict()} for one in explained],
+        "explanations": [{"image": image.key, **image.explanation.to_dict()} for image in explained],
     }
 
 
-def _yours() -> str:
-    """The command that comes next, by the name under which this one was called."""
+def _next_command() -> str:
+    """Return the command to try next, with the program's name as this one was called by."""
     program = sys.argv[0] if Path(sys.argv[0]).name == "lwta" else "python -m lwta"
     return (
         "The same for a network and photographs of yours (timm's resnet18 and a folder, for example):\n"
@@ -107,10 +107,12 @@ def _yours() -> str:
 
 
 def _keyed(part: digits.Digits) -> zip[tuple[str, torch.Tensor]]:
+    """Return pairs of key and image."""
     return zip(part.keys, part.images, strict=True)
 
 
 def _accuracy(model: torch.nn.Module, part: digits.Digits) -> float:
+    """Return the share of the digits that a network recognises, with logits averaged over six draws of the winners."""
     with torch.inference_mode():
         predicted = average_logits(model, part.images).argmax(1)
     return (predicted == part.labels).double().mean().item()

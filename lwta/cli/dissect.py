@@ -28,7 +28,7 @@ from lwta.support.tables import Column, text_table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `lwta dissect`."""
+    """Add the options of `lwta dissect`."""
     add_model(parser)
     parser.add_argument("--layers", nargs="+", metavar="LAYER", help="names, or patterns such as 'blocks.*.mlp.act'")
     parser.add_argument("--list-layers", action="store_true", help="print the layers that can be dissected, and stop")
@@ -39,21 +39,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_outputs(parser)
     parser.add_argument("--pool", default="auto", choices=POOLS, help="how positions become one number (%(default)s)")
     parser.add_argument("--store", type=Path, metavar="FOLDER", help="record there; a rerun goes on where it stopped")
-    parser.add_argument("--name", help="of the network in the store (that of its class)")
+    parser.add_argument("--name", help="name of the network in the store (that of its class)")
     parser.add_argument("--shard-images", type=int, default=4096, metavar="N", help="images in a shard (%(default)s)")
     parser.add_argument("--batch-size", type=int, default=64, metavar="N", help="images at a time (%(default)s)")
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes that read images (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the draw of the winners (%(default)s)")
-    parser.add_argument("--draws", type=int, default=1, metavar="N", help="of the winners, averaged (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the sampled winners (%(default)s)")
+    parser.add_argument("--draws", type=int, default=1, metavar="N", help="draws to average over (%(default)s)")
     parser.add_argument(
-        "--precision", choices=PRECISIONS, default="auto", help="in which networks compute (bfloat16 on GPUs)"
+        "--precision", choices=PRECISIONS, default="auto", help="precision of the networks (bfloat16 on GPUs)"
     )
     parser.add_argument("--compile", action="store_true", help="run the network by torch.compile")
-    parser.add_argument("--device", help="where to compute (a GPU if there is one)")
+    parser.add_argument("--device", help="device to compute on (a GPU if there is one)")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Dissect; returns the exit code."""
+    """Dissect, and return the exit code."""
     found = find_model(arguments.model, arguments.checkpoint, weights=not arguments.list_layers)
     if arguments.list_layers:
         print(_candidates(found.model))
@@ -94,29 +94,34 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _how_to_go_on(store: Path | None) -> str:
+    """Return the hint for a command that was stopped."""
     if store is None:
         return ""
     return f"{store} keeps the shards that are complete, and the same command goes on from there"
 
 
 def match_layers(model: nn.Module, patterns: Sequence[str]) -> list[str]:
-    """Names of modules, in the order of the patterns; one without ``*``, ``?`` and ``[`` is a name itself.
+    """Return the names of the modules that the patterns match, in the order of the patterns, each once.
+
+    Args:
+        model: the network.
+        patterns: glob patterns; one without ``*``, ``?`` and ``[`` is returned as it is.
 
     Raises:
-        ValueError: a pattern fits nothing.
+        ValueError: a pattern matches no module.
     """
     names = [name for name, _ in model.named_modules() if name]
     matched: dict[str, None] = {}
     for pattern in patterns:
-        fitting = [name for name in names if fnmatchcase(name, pattern)] if set(pattern) & set("*?[") else [pattern]
-        if not fitting:
+        found = [name for name in names if fnmatchcase(name, pattern)] if set(pattern) & set("*?[") else [pattern]
+        if not found:
             raise ValueError(f"--layers: no layer fits {pattern!r}; --list-layers prints them")
-        matched.update(dict.fromkeys(fitting))
+        matched.update(dict.fromkeys(found))
     return list(matched)
 
 
 def _candidates(model: nn.Module) -> str:
-    """Competitive layers, and all that have no layers in them, as a table."""
+    """Return a table of the layers to dissect: competitive layers, and all others that have no layers in them."""
     layers = [
         (name, module)
         for name, module in model.named_modules()

@@ -1,4 +1,4 @@
-"""Say what this machine has, what will run on it, and what is missing.
+"""Examine this machine: show its versions and devices, which code will run, and what is missing.
 
 Examples:
   lwta doctor                         # versions, devices, kernels, CLIP weights on this machine
@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from lwta import functional
-from lwta.cli._output import add_json, tell
+from lwta.cli._output import add_json, emit
 from lwta.dissection import ClipEncoder
 from lwta.kernels import eager
 from lwta.support.tables import Column, text_table
@@ -35,13 +35,13 @@ Facts = dict[str, Any]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `lwta doctor`."""
+    """Add the options of `lwta doctor`."""
     parser.add_argument("--clip", metavar="NAME", help="open this CLIP too; it is downloaded if it is not here")
     add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Examine the machine; returns 0, or 1 if something that should work does not."""
+    """Examine the machine, and return the exit code: 1 if something that should work does not."""
     findings: dict[str, Facts] = {
         "versions": versions(),
         "devices": devices(),
@@ -49,12 +49,12 @@ def run(arguments: argparse.Namespace) -> int:
         "clip": clips(arguments.clip),
     }
     problems: list[str] = [line for part in findings.values() for line in part.pop("problems")]
-    tell({**findings, "problems": problems}, _text(findings, problems), arguments.json)
+    emit({**findings, "problems": problems}, _text(findings, problems), arguments.json)
     return 1 if problems else 0
 
 
 def versions() -> Facts:
-    """Of Python and the packages that count."""
+    """Find the versions of Python and of the packages that the library uses."""
     found: dict[str, Any] = {"python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}"}
     missing = []
     for name in (*PACKAGES, *OPTIONAL):
@@ -67,7 +67,7 @@ def versions() -> Facts:
 
 
 def devices() -> Facts:
-    """Processor, and GPUs with what matters of them."""
+    """Find the processor, and name, memory and capability of the GPUs."""
     found: Facts = {"cpu": f"{torch.get_num_threads()} threads"}
     problems = []
     for number in range(torch.cuda.device_count()):
@@ -86,7 +86,7 @@ def devices() -> Facts:
 
 
 def kernels() -> Facts:
-    """Which code computes the competition here, and whether it draws the winners that the definition draws."""
+    """Find which code computes the competition here, and check that it draws the winners that the definition draws."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     compiler = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
     ours = ("PyTorch in tiles that fit the cache", compiler or "needs a C++ compiler; none found")
@@ -97,24 +97,27 @@ def kernels() -> Facts:
         try:
             right = check(device)
             found[name] = "agrees with the definition" if right else "differs from the definition"
-        except Exception as error:  # whatever it is, it is what the doctor is asked for
+        except Exception as error:  # any failure is a finding
             right, found[name] = False, f"fails: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
         problems += [] if right else [f"the {name} pass of the competition on {device} {found[name]}"]
     return {**found, "problems": problems}
 
 
 def _operands(device: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return responses and a seed for the checks."""
     x = torch.linspace(-3, 3, 1536, device=device).view(2, 768).sin()
     return x, torch.tensor(0, device=device)
 
 
 def _forward_is_right(device: str) -> bool:
+    """Return whether the output of the competition equals that of its definition."""
     x, seed = _operands(device)
     expected = eager.competition.lwta(x.cpu(), 8, "sample", 1.67, 1, seed.cpu())
     return torch.equal(functional.lwta(x, 8, seed=seed).cpu(), expected)
 
 
 def _backward_is_right(device: str) -> bool:
+    """Return whether the gradient of the competition equals that of its definition up to rounding."""
     x, seed = _operands(device)
     expected = eager.competition.lwta_backward(torch.ones(2, 768), x.cpu(), 8, "sample", 1.67, 1, seed.cpu())
     x.requires_grad_()
@@ -123,7 +126,11 @@ def _backward_is_right(device: str) -> bool:
 
 
 def clips(wanted: str | None) -> Facts:
-    """Which CLIP models can be opened."""
+    """Find which CLIP models can be opened.
+
+    Args:
+        wanted: name of a model to open besides "tiny", or None.
+    """
     names = ["tiny"] + ([wanted] if wanted and wanted != "tiny" else [])
     found: Facts = {}
     problems = []
@@ -136,6 +143,7 @@ def clips(wanted: str | None) -> Facts:
 
 
 def _problem_of(clip: str) -> str | None:
+    """Return why a CLIP model cannot be opened; None if it can."""
     try:
         ClipEncoder(clip)
     except (ValueError, RuntimeError, OSError) as error:
@@ -144,7 +152,7 @@ def _problem_of(clip: str) -> str | None:
 
 
 def _cached() -> list[str]:
-    """CLIP repositories in the cache of the Hugging Face hub."""
+    """Return the names of the CLIP repositories in the cache of the Hugging Face hub."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
     folders = Path(HF_HUB_CACHE).glob("models--*")
@@ -153,6 +161,7 @@ def _cached() -> list[str]:
 
 
 def _text(findings: dict[str, Facts], problems: list[str]) -> str:
+    """Return the findings as tables, followed by the problems."""
     parts = []
     for title, facts in findings.items():
         columns = [Column(title, list(facts)), Column("", [str(value) for value in facts.values()])]

@@ -1,4 +1,4 @@
-"""Why a network sees in images what it sees: the neurons that fired, what they stand for and contributed to the class.
+"""Explain predictions on images: which neurons were active, what they stand for and contributed to the class.
 
 The store names the neurons; the network must be the one that was recorded there. Probabilities are averaged over the
 draws of the winners; neurons and contributions are those of the first draw.
@@ -21,7 +21,7 @@ from torch import nn
 
 from lwta.cli._networks import add_model, find_function, find_model
 from lwta.cli._options import add_store, open_dissection
-from lwta.cli._output import add_json, say, tell, told_elsewhere
+from lwta.cli._output import add_json, emit, say, stdout_to_stderr_if_json
 from lwta.dissection import Explained, explain
 from lwta.dissection.recording.preprocessing import find_transform
 from lwta.dissection.store.opening import check_network
@@ -34,7 +34,7 @@ MAP_SIDE = 384  # pixels of the longer side of a heat map
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `lwta explain`."""
+    """Add the options of `lwta explain`."""
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="files of images")
     add_model(parser)
     add_store(parser, as_option=True)
@@ -45,17 +45,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--target", metavar="CLASS", help="name or index of the class to explain (the predicted one)")
     parser.add_argument("--versus", metavar="CLASS", help="explain the target rather than this class")
-    parser.add_argument("--draws", type=int, default=6, metavar="N", help="of the winners (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the draws (%(default)s)")
+    parser.add_argument("--draws", type=int, default=6, metavar="N", help="draws of the winners (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the draws (%(default)s)")
     parser.add_argument("--top", type=int, default=10, metavar="N", help="neurons shown of each layer (%(default)s)")
     add_json(parser)
     parser.add_argument("--report", type=Path, metavar="FOLDER", help="write the atlas, with a page for each image")
     parser.add_argument("--pages", type=Path, metavar="FOLDER", help="write a page for each image, all in one file")
-    parser.add_argument("--heat-maps", type=Path, metavar="FOLDER", help="write pictures of where the neurons fired")
+    parser.add_argument(
+        "--heat-maps", type=Path, metavar="FOLDER", help="write pictures of where the neurons were active"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Explain; returns the exit code."""
+    """Explain, and return the exit code."""
     if arguments.top < 1:
         raise ValueError(f"--top must be at least 1, got {arguments.top}")
     images = [(str(path), _opened(path)) for path in arguments.images]
@@ -79,8 +81,8 @@ def run(arguments: argparse.Namespace) -> int:
             seed=arguments.seed,
         )
         explained.append(Explained(key, image, explanation))
-    _tell(explained, arguments)
-    with told_elsewhere(arguments.json):
+    _emit(explained, arguments)
+    with stdout_to_stderr_if_json(arguments.json):
         if arguments.heat_maps is not None:
             number = _write_maps(explained, arguments.heat_maps, arguments.top)
             say(f"Heat maps: {number} in {arguments.heat_maps}")
@@ -94,6 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _opened(path: Path) -> Image.Image:
+    """Open an image file; raise FileNotFoundError or ValueError if that is not possible."""
     if not path.exists():
         raise FileNotFoundError(f"IMAGE must be a file, there is none {printable(str(path))}")
     try:
@@ -105,7 +108,12 @@ def _opened(path: Path) -> Image.Image:
 
 
 def _class_names(given: str | None, model: nn.Module) -> Sequence[str] | None:
-    """Those that ``--class-names`` names, or those that the network was saved with, or ImageNet's for 1,000 classes."""
+    """Return the class names: those of the option, or those saved with the network, or ImageNet's for 1,000 classes.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not UTF-8 text.
+    """
     if given is None:
         own, classes = class_names_of(model), getattr(getattr(model, "lwta_config", model), "num_classes", None)
         if own is not None or classes != IMAGENET:
@@ -121,44 +129,44 @@ def _class_names(given: str | None, model: nn.Module) -> Sequence[str] | None:
 
 
 def _class(text: str | None, names: Sequence[str] | None) -> int | str | None:
-    """A name, or else an index."""
+    """Return a class as its name or, if the text is none of the names, as its index."""
     return int(text) if text is not None and text not in (names or ()) and text.isdecimal() else text
 
 
-def _tell(explained: Sequence[Explained], arguments: argparse.Namespace) -> None:
-    """The explanations on the terminal, or as JSON, or both."""
-    listed = [{"image": one.key, **one.explanation.to_dict(rows=arguments.top)} for one in explained]
-    text = "\n\n".join(f"{printable(one.key)}\n{one.explanation.table(arguments.top)}" for one in explained)
-    tell(listed, text, arguments.json)
+def _emit(explained: Sequence[Explained], arguments: argparse.Namespace) -> None:
+    """Print the explanations, or write them as JSON, or both."""
+    listed = [{"image": image.key, **image.explanation.to_dict(rows=arguments.top)} for image in explained]
+    text = "\n\n".join(f"{printable(image.key)}\n{image.explanation.table(arguments.top)}" for image in explained)
+    emit(listed, text, arguments.json)
 
 
 def _write_pages(explained: Sequence[Explained], folder: Path) -> None:
-    """Files NUMBER-IMAGE.html, with the parts as `_part` has them."""
+    """Write a page for each image, NUMBER-IMAGE.html, in which `_part` makes the parts of the name."""
     for number, (key, image, explanation) in enumerate(explained, 1):
         explanation.to_html(folder / f"{number:02d}-{_part(Path(key).stem)}.html", image=image, title=key)
 
 
 def _write_maps(explained: Sequence[Explained], folder: Path, top: int) -> int:
-    """Files NUMBER-IMAGE-LAYER-RANK-NEURON.png of the neurons with positions, with the parts as `_part` has them.
+    """Write the heat maps of the neurons with positions, NUMBER-IMAGE-LAYER-RANK-NEURON.png, and return their number.
 
-    Returns:
-        How many.
+    Parts of the names are made by `_part`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = 0
     for number, (key, _, explanation) in enumerate(explained, 1):
         for layer, evidence in explanation.evidence.items():
-            for rank, one in enumerate(evidence[:top], 1):
-                if one.where is not None and explanation.seen is not None:
-                    name = f"{number:02d}-{_part(Path(key).stem)}-{_part(layer)}-{rank:02d}-{one.neuron}.png"
-                    explanation.heat_map(one, MAP_SIDE).save(folder / name)
+            for rank, found in enumerate(evidence[:top], 1):
+                if found.where is not None and explanation.seen is not None:
+                    name = f"{number:02d}-{_part(Path(key).stem)}-{_part(layer)}-{rank:02d}-{found.neuron}.png"
+                    explanation.heat_map(found, MAP_SIDE).save(folder / name)
                     written += 1
     return written
 
 
 def _part(name: str) -> str:
-    """A name as a part of a file's name, different for different names: ``%2F`` for a slash, and so on.
+    """Return a name as part of a file's name, different for different names.
 
-    Replaced are what separates paths, control characters, and bytes that are not UTF-8.
+    Slashes, backslashes, per cent signs, control characters, and bytes that are not UTF-8 are escaped: ``%2F`` for a
+    slash, and so on.
     """
     return re.sub(rf"[\n/\\%]|{CONTROL.pattern}", lambda found: f"%{ord(found[0]):02X}", name)

@@ -14,12 +14,12 @@ from lwta.cli._options import add_outputs, add_store, open_dissection, write
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `lwta relabel`."""
+    """Add the options of `lwta relabel`."""
     add_store(parser)
     add_outputs(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Relabel; returns the exit code."""
+    """Relabel, and return the exit code."""
     write(open_dissection(arguments), arguments)
     return 0

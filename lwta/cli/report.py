@@ -12,12 +12,12 @@ import json
 from pathlib import Path
 
 from lwta.cli._options import add_store, open_dissection
-from lwta.cli._output import add_json, tell
+from lwta.cli._output import add_json, emit
 from lwta.dissection.atlas.writing import FIGURES
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `lwta report`."""
+    """Add the options of `lwta report`."""
     add_store(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="folder of the atlas")
     parser.add_argument("--title", default="What the neurons stand for", help="heading of the overview (%(default)s)")
@@ -26,9 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the atlas; returns the exit code."""
+    """Write the atlas, and return the exit code."""
     dissection = open_dissection(arguments)
     page = dissection.to_report(arguments.out, title=arguments.title, top=arguments.top)
     layers = json.loads(page.with_name(FIGURES).read_text(encoding="utf-8"))
-    tell({"index": str(page), "layers": layers}, f"The atlas: {page}  (open it in a browser)", arguments.json)
+    emit({"index": str(page), "layers": layers}, f"The atlas: {page}  (open it in a browser)", arguments.json)
     return 0

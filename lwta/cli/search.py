@@ -1,4 +1,4 @@
-"""Find the neurons in a store that answer to a text, or what stands out in all their labels.
+"""Find the neurons in a store that are most similar to a text, or what stands out in all their labels.
 
 Examples:
   lwta search STORE "striped fur"             # ten neurons of all layers
@@ -13,22 +13,22 @@ import argparse
 from collections.abc import Sequence
 
 from lwta.cli._options import add_store, open_dissection
-from lwta.cli._output import add_json, tell
+from lwta.cli._output import add_json, emit
 from lwta.dissection.labels.search import Found
 from lwta.support.tables import Column, text_table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `lwta search`."""
+    """Add the options of `lwta search`."""
     add_store(parser)
     parser.add_argument("text", nargs="?", metavar="TEXT", help="a word or phrase that CLIP can encode")
     parser.add_argument("--n", type=int, default=10, metavar="N", help="how many neurons to find (%(default)s)")
-    parser.add_argument("--audit", action="store_true", help="tell what stands out in the labels, instead of a text")
+    parser.add_argument("--audit", action="store_true", help="show what stands out in the labels, instead of a text")
     add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Search, or audit; returns the exit code."""
+    """Search or audit, and return the exit code."""
     if (arguments.text is None) != arguments.audit:
         raise ValueError("either a TEXT or --audit must be given")
     dissection = open_dissection(arguments)
@@ -37,18 +37,19 @@ def run(arguments: argparse.Namespace) -> int:
         findings, text = audit.to_dict(), audit.table()
     else:
         found = dissection.search(arguments.text, arguments.n)
-        findings, text = {"text": arguments.text, "neurons": [one._asdict() for one in found]}, _table(found)
-    tell(findings, text, arguments.json)
+        findings, text = {"text": arguments.text, "neurons": [neuron._asdict() for neuron in found]}, _table(found)
+    emit(findings, text, arguments.json)
     return 0
 
 
 def _table(found: Sequence[Found]) -> str:
+    """Return the found neurons as a table."""
     if not found:
-        return "No neuron answers: all are dead."
+        return "No neuron was found: all are dead."
     columns = [
-        Column("layer", [one.layer for one in found]),
-        Column("neuron", [str(one.neuron) for one in found], right=True),
-        Column("score", [f"{one.score:.3f}" for one in found], right=True),
-        Column("its concept", [one.concept or "–" for one in found]),
+        Column("layer", [neuron.layer for neuron in found]),
+        Column("neuron", [str(neuron.neuron) for neuron in found], right=True),
+        Column("score", [f"{neuron.score:.3f}" for neuron in found], right=True),
+        Column("its concept", [neuron.concept or "–" for neuron in found]),
     ]
     return text_table(columns)

@@ -16,11 +16,12 @@ from __future__ import annotations
 import argparse
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, get_args
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import torch
 
-from lwta.cli._output import add_json, told_elsewhere, write_json
+from lwta.cli._output import add_json, stdout_to_stderr_if_json, write_json
 from lwta.cli._stopping import hint_when_stopped
 from lwta.models import create_model, list_models
 from lwta.models.config import Placement
@@ -30,12 +31,10 @@ from lwta.training.trainer import CHECKPOINT
 
 _PLACEMENT = "where a residual network competes: in place of every ReLU, or within its branches (%(default)s)"
 _NORM_SCALE = "first scale of a residual network's batch norms before a competition (%(default)s)"
-_CHOICES = {"temperature_schedule": ("constant", "exponential", "cosine")}
-_TYPES: dict[str, Any] = {"int": int, "float": float, "float | None": float, "int | None": int}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `lwta train`."""
+    """Add the options of `lwta train`."""
     parser.add_argument(
         "data", help="folder or zip of train/<class>/* and test/<class>/*, or cifar10:FOLDER, cifar100:, places365:"
     )
@@ -47,24 +46,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--drop-path", type=float, default=0.0, help="largest drop-path rate, of transformers")
     parser.add_argument("--placement", default="everywhere", choices=get_args(Placement), help=_PLACEMENT)
     parser.add_argument("--norm-scale", type=float, default=1.0, metavar="S", help=_NORM_SCALE)
-    parser.add_argument("--recipe", default="cifar", choices=list(RECIPES), help="numbers to train with (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of weights, order, augmentation, winners (%(default)s)")
+    parser.add_argument("--recipe", default="cifar", choices=list(RECIPES), help="settings to train by (%(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of weights, order, augmentation and winners (%(default)s)"
+    )
     parser.add_argument("--workers", type=int, default=0, help="processes that read images (%(default)s)")
-    parser.add_argument("--device", help="where to train; a GPU if there is one")
+    parser.add_argument("--device", help="device to train on (a GPU if there is one)")
     parser.add_argument("--amp", choices=("bfloat16", "float16"), help="mixed precision")
     parser.add_argument("--compile", action="store_true", help="run steps through torch.compile")
-    parser.add_argument("--draws", type=int, default=6, help="of the averaged evaluation at the end (%(default)s)")
+    parser.add_argument("--draws", type=int, default=6, help="draws of the averaged final evaluation (%(default)s)")
     add_json(parser)
     parser.add_argument("--checkpoint-every", type=int, metavar="STEPS", help="also write checkpoints within epochs")
-    group = parser.add_argument_group("numbers of the recipe to change")
-    for field in fields(Recipe):
-        option = "--" + field.name.replace("_", "-")
-        kind = _TYPES.get(str(field.type), str)
-        group.add_argument(option, type=kind, choices=_CHOICES.get(field.name), default=argparse.SUPPRESS)
+    group = parser.add_argument_group("settings of the recipe to change")
+    for name, annotation in get_type_hints(Recipe).items():
+        kind, choices = option_type(annotation)
+        group.add_argument("--" + name.replace("_", "-"), type=kind, choices=choices, default=argparse.SUPPRESS)
+
+
+def option_type(annotation: Any) -> tuple[type[int | float | str], tuple[str, ...] | None]:
+    """Return type and choices of the option for a setting with this annotation.
+
+    Args:
+        annotation: int, float, str, a Literal of strings, or one of these or None; the option cannot set None.
+
+    Raises:
+        TypeError: the annotation is another one, for which there is no option yet.
+    """
+    if get_origin(annotation) in (Union, UnionType):
+        alternatives = [alternative for alternative in get_args(annotation) if alternative is not NoneType]
+        if len(alternatives) == 1:
+            return option_type(alternatives[0])
+    if get_origin(annotation) is Literal and all(isinstance(choice, str) for choice in get_args(annotation)):
+        return str, get_args(annotation)
+    if annotation in (int, float, str):
+        return annotation, None
+    raise TypeError(f"annotation must be int, float, str, a Literal of strings, or one of these or None: {annotation}")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train; returns the exit code."""
+    """Train, and return the exit code."""
     chosen = vars(arguments)
     settings = {field.name: chosen[field.name] for field in fields(Recipe) if field.name in chosen}
     torch.manual_seed(arguments.seed)
@@ -94,17 +114,18 @@ def run(arguments: argparse.Namespace) -> int:
             checkpoint_every=arguments.checkpoint_every,
             **settings,
         )
-    with told_elsewhere(arguments.json):
+    with stdout_to_stderr_if_json(arguments.json):
         for name, found in result.evaluations.items():
             print(f"{name:8}  top-1 {found.top1:.2%}  top-5 {found.top5:.2%}  on {found.images} images")
         print(f"The network: {arguments.out / 'model'}")
-    if launched().rank == 0:  # torchrun's first process speaks for all
+    if launched().rank == 0:  # one of torchrun's processes writes for all
         evaluations = {name: found._asdict() for name, found in result.evaluations.items()}
         write_json({"model": str(arguments.out / "model"), "evaluations": evaluations}, arguments.json)
     return 0
 
 
 def _how_to_go_on(out: Path) -> str:
+    """Return the hint for a command that was stopped."""
     if (out / CHECKPOINT).exists():
         return f"{out} keeps the last checkpoint, and the same command goes on from there"
     return f"{out} has no checkpoint yet, and the same command begins anew"

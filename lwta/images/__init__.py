@@ -1,4 +1,4 @@
-"""Images for training and for probing: read from folders, archives, datasets, or anything that yields them."""
+"""Images for training and for probing, read from folders, archives, datasets, or anything that yields them."""
 
 from lwta.images.base import IndexedProbe, Probe, Sample
 from lwta.images.decoding import UnreadableImageError

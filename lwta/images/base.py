@@ -1,4 +1,4 @@
-"""What every probing set is, and the rule for the classes of image files."""
+"""Base classes of probing sets, and the rule for the classes of image files."""
 
 from __future__ import annotations
 
@@ -19,43 +19,61 @@ from lwta.support.text import repeated, some
 SPLITS = {"train": ("train", "training"), "test": ("test", "val", "validation")}
 """Names of the folders of each split."""
 END = 2048
-"""Bytes at either end of a file that tell it from others of its size."""
+"""Number of bytes at either end of a file that are digested."""
 LOOKED_AT = 1 << 16
-"""Files whose ends are read at most: more take minutes where the disk has not cached them."""
+"""Largest number of files whose ends are read: more would take minutes where the disk has not cached them."""
 _SPLIT_OF = {folder: split for split, folders in SPLITS.items() for folder in folders}
 _NO_FOLDERS = ("", ".", "..")
 _RESOURCE_FORKS = "__MACOSX"  # beside the images in archives that a Mac packed
 
 
 class Sample(NamedTuple):
-    """One image of a probe, or the reason why it is not there."""
+    """Sample of a probing set: an image under its key, or the reason why it cannot be read.
+
+    Example:
+        >>> Sample("broken.png", None, problem="it is empty").image is None
+        True
+    """
 
     key: str
+    """Name of the image, different for every image of a probe."""
     image: Image.Image | None
-    """RGB, upright, by the rule of `lwta.images.decoding`."""
+    """RGB image, upright, by the rule of `lwta.images.decoding`; None if it cannot be read."""
     label: str | None = None
+    """Class of the image; None where unknown."""
     problem: str = ""
-    """Why there is no image."""
+    """Reason why there is no image; empty if there is one."""
 
 
 class Probe(Dataset[Sample], ABC):
-    """A torch dataset of `Sample`, each image under a key of its own. Make one with `Probe.of`."""
+    """Probing set (the field's D_probe): a torch dataset of `Sample`, each image under a key of its own.
+
+    `Probe.of` makes one.
+
+    Example:
+        >>> from PIL import Image
+        >>> probe = Probe.of([("red.png", Image.new("RGB", (4, 4), "red"))])
+        >>> probe.keys, [key for key, image in probe.images(["red.png"])]
+        (['red.png'], ['red.png'])
+    """
 
     name: str
+    """Name of the probe for messages, such as the path of its folder."""
     keys: Sequence[str] | None
-    """Keys of all images, where they are known before the images are read."""
+    """Keys of all images; None if they are not known before the images are read."""
     of: ClassVar[Callable[[Probe | str | Path | Iterable[Any]], Probe]]
-    """Open whatever can be probed: `lwta.images.open_probe`, which stands above all kinds of probes and sets this."""
+    """Function that opens whatever can be probed: `lwta.images.open_probe`, which is defined above all kinds of probes
+    and sets this attribute."""
 
     def sizes(self) -> Iterable[int]:
-        """Bytes of each image's file, in the order of the keys; none where they are not known without reading it."""
+        """Return the size in bytes of each image's file, in the order of the keys; nothing where sizes are unknown."""
         return ()
 
     def digests(self) -> Iterable[str]:
-        """Cheap digests of the images' files, in the order of the keys, to tell images of the same size apart.
+        """Return cheap digests of the images' files, in the order of the keys; nothing where that would not be cheap.
 
-        Each is "crc32:" or "ends:" and hexadecimal digits, or empty for an image that was not looked at; there are none
-        at all where that would not be cheap.
+        Each is "crc32:" or "ends:" and hexadecimal digits, or empty for a file that was not read. They distinguish
+        images of the same size.
         """
         return ()
 
@@ -65,13 +83,20 @@ class Probe(Dataset[Sample], ABC):
 
 
 class IndexedProbe(Probe):
-    """A probe whose keys are known and whose images can be read in any order, any number of times."""
+    """Probe whose keys are known and whose images can be read in any order, any number of times.
+
+    Example:
+        >>> from PIL import Image
+        >>> probe = Probe.of([("a", Image.new("RGB", (4, 4))), ("b", Image.new("RGB", (4, 4)))])
+        >>> isinstance(probe, IndexedProbe), len(probe), probe[1].key
+        (True, 2, 'b')
+    """
 
     keys: Sequence[str]
 
     @abstractmethod
     def _read(self, index: int) -> Sample:
-        """The image of the key at this place, or the reason why there is none."""
+        """Read the image at this place among the keys."""
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -83,7 +108,7 @@ class IndexedProbe(Probe):
         """Yield (key, image) for the keys that the probe holds and whose image can be read.
 
         Warns:
-            UserWarning: once, at the end, of the keys that were passed over.
+            UserWarning: images could not be read; the warning comes at the end and names some of them.
         """
         index = {key: i for i, key in enumerate(self.keys)}
         lost = []
@@ -100,15 +125,15 @@ class IndexedProbe(Probe):
 
 
 class FileProbe(IndexedProbe):
-    """Image files in a folder or an archive.
+    """Probe of the image files in a folder or an archive.
 
     Args:
-        name: what messages call it.
-        keys: of the images.
-        paths: of the images within the source, by which they have classes; None if the keys are these.
+        name: name of the probe, for messages.
+        keys: keys of the images.
+        paths: paths of the images within the source, which decide their classes; None if the keys are the paths.
 
     Raises:
-        ValueError: there is no key, or one twice.
+        ValueError: there is no key, or a key occurs twice.
     """
 
     def __init__(self, name: str, keys: Sequence[str], paths: Sequence[str] | None = None) -> None:
@@ -118,23 +143,23 @@ class FileProbe(IndexedProbe):
         """Split and class of each image, by its folders."""
 
     def label(self, index: int) -> str | None:
-        """Class of the image at this place; None if it has none.
+        """Return the class of the image at this place; None if it has none.
 
         Raises:
-            OSError: it is in a file that cannot be read.
+            OSError: the class is in a file that cannot be read.
         """
         return self.places[index].label
 
     @abstractmethod
     def size(self, index: int) -> int:
-        """Bytes of the file at this place; −1 if it is no file, or gone."""
+        """Return the size in bytes of the file at this place; −1 if it is no regular file, or was removed."""
 
     def sizes(self) -> Iterable[int]:
-        """Bytes of each image's file, in the order of the keys; −1 for what is no file, or gone."""
+        """Return the size in bytes of each image's file, in the order of the keys; −1 as in `size`."""
         return map(self.size, range(len(self)))
 
     def digests(self) -> Iterator[str]:
-        """Digest of the first and last 2 KiB of each file; of more than 65,536 files, of every n-th."""
+        """Yield the digest of the first and last 2 KiB of each file, or, of more than 65,536 files, of every n-th."""
         step = max(-(-len(self) // LOOKED_AT), 1)
         for index in range(len(self)):
             try:
@@ -143,12 +168,12 @@ class FileProbe(IndexedProbe):
                 yield ""
 
     def _digest(self, index: int) -> str:
-        """Digest of the ends of the file at this place; empty if it is no regular file."""
+        """Return the digest of the ends of the file at this place; empty if it is no regular file."""
         return ""
 
     @abstractmethod
     def _data(self, index: int) -> bytes:
-        """Content of the file at this place; damage may raise anything."""
+        """Read the file at this place; a damaged one may raise any exception."""
 
     def _read(self, index: int) -> Sample:
         key, label = self.keys[index], self.places[index].label
@@ -160,7 +185,16 @@ class FileProbe(IndexedProbe):
 
 
 def digest_of_ends(descriptor: int, start: int, size: int) -> str:
-    """Digest of the first and last `END` of ``size`` bytes of an open file, as `Probe.digests` has it."""
+    """Return the digest of the first and last `END` bytes of a part of an open file, as `Probe.digests` has it.
+
+    Args:
+        descriptor: descriptor of the file.
+        start: first byte of the part.
+        size: number of bytes in the part.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
     data = os.pread(descriptor, min(END, size), start)
     if size > END:
         last = min(END, size - END)
@@ -169,12 +203,12 @@ def digest_of_ends(descriptor: int, start: int, size: int) -> str:
 
 
 class Place(NamedTuple):
-    """Where an image belongs by its folders."""
+    """Place of an image by its folders: its split and its class."""
 
     split: str | None
-    """"train" or "test"; None outside of the splits' folders, and where there are none."""
+    """Split, "train" or "test"; None outside of the splits' folders, and where there are none."""
     label: str | None
-    """Its class; None for an image in no folder."""
+    """Class of the image; None for an image in no folder."""
 
 
 def find_places(paths: Sequence[str]) -> list[Place]:
@@ -211,12 +245,13 @@ def find_places(paths: Sequence[str]) -> list[Place]:
 
 
 def _folders(parent: str) -> list[str]:
+    """Return the folders of a path, from the outermost on; none for resource forks of a Mac."""
     folders = [name for name in parent.split("/") if name not in _NO_FOLDERS]
     return [] if _RESOURCE_FORKS in folders[:1] else folders
 
 
 def require_images(keys: Sequence[str], name: str) -> None:
-    """Raise ValueError unless there are keys, each once."""
+    """Raise ValueError unless there is at least one key, and each occurs once."""
     if not keys:
         raise ValueError(f"{name} must hold at least one image, it holds none ({', '.join(sorted(SUFFIXES))})")
     if len(set(keys)) < len(keys):

@@ -1,4 +1,4 @@
-"""Probes of what others hold: datasets, sequences and iterables; torchvision's datasets by name."""
+"""Probes of datasets, sequences and iterables; torchvision's datasets by name."""
 
 from __future__ import annotations
 
@@ -13,11 +13,15 @@ from lwta.images.decoding import UnreadableImageError, decode, to_rgb, without_a
 from lwta.support.text import some
 
 TORCHVISION = ("cifar10", "cifar100", "places365")
-"""Datasets that torchvision downloads and `open_torchvision` opens."""
+"""Names of the datasets that torchvision downloads and `open_torchvision` opens."""
 
 
 class DatasetProbe(IndexedProbe):
-    """A dataset as torchvision or Hugging Face have them, without a transform of its own."""
+    """Probe of a dataset as torchvision or Hugging Face have them, without a transform of its own.
+
+    Raises:
+        ValueError: the dataset is empty.
+    """
 
     def __init__(self, dataset: Any) -> None:
         self.name = type(dataset).__name__
@@ -40,6 +44,7 @@ class DatasetProbe(IndexedProbe):
         return _sample(key, image, self._class(label))
 
     def _class(self, label: Any) -> str | None:
+        """Return the name of a class that the dataset gives by its number or its name."""
         if getattr(label, "ndim", None) == 0:  # a number of numpy or torch
             label = label.item()
         if self._classes is None or not isinstance(label, int):
@@ -48,7 +53,12 @@ class DatasetProbe(IndexedProbe):
 
 
 class PairsProbe(IndexedProbe):
-    """A sequence of (key, image) pairs."""
+    """Probe of a sequence of (key, image) pairs.
+
+    Raises:
+        TypeError: an item is no pair of a key and an image.
+        ValueError: there is no pair, or a key occurs twice.
+    """
 
     def __init__(self, pairs: Sequence[Any]) -> None:
         self.name = type(pairs).__name__
@@ -61,7 +71,7 @@ class PairsProbe(IndexedProbe):
 
 
 class StreamProbe(Probe, IterableDataset[Sample]):
-    """An iterable of (key, image) pairs, read once and by the main process; the report has no thumbnails of it."""
+    """Probe of an iterable of (key, image) pairs, read once and by the main process; a report has no pictures of it."""
 
     keys = None
 
@@ -74,7 +84,7 @@ class StreamProbe(Probe, IterableDataset[Sample]):
             yield _sample(*_pair(item))
 
     def images(self, keys: Iterable[str]) -> Iterator[tuple[str, Image.Image]]:
-        """Yield nothing: the images have gone by."""
+        """Yield nothing, as the images cannot be read again."""
         yield from ()
 
 
@@ -83,11 +93,11 @@ def open_torchvision(name: str, folder: str, split: str) -> Any:
 
     Args:
         name: one of `TORCHVISION`.
-        folder: where torchvision keeps it.
+        folder: folder in which torchvision keeps it.
         split: "train" or "test"; the test images of Places365 are those that torchvision calls "val".
 
     Raises:
-        FileNotFoundError: it is not there, or damaged.
+        FileNotFoundError: the dataset is not in that folder, or damaged.
     """
     from torchvision import datasets
 
@@ -109,10 +119,10 @@ def open_torchvision(name: str, folder: str, split: str) -> Any:
 
 
 def _sample(key: str, image: Any, label: str | None = None) -> Sample:
-    """Make a sample of what a dataset or an iterable holds for an image.
+    """Make a sample of an item of a dataset or an iterable.
 
     Raises:
-        TypeError: that is neither the bytes of an image file, as datasets may hold them, nor a PIL image.
+        TypeError: ``image`` is neither a PIL image nor the bytes of an image file, as datasets may hold them.
     """
     if not isinstance(image, bytes | Image.Image):
         raise TypeError(
@@ -126,7 +136,7 @@ def _sample(key: str, image: Any, label: str | None = None) -> Sample:
 
 
 def _class_names(dataset: Any) -> Sequence[Any] | None:
-    """Names of the classes by number: ``classes`` of torchvision, ``features["label"].names`` of Hugging Face."""
+    """Return the names of the classes by number: torchvision's ``classes``, Hugging Face's ``features``; else None."""
     features = getattr(dataset, "features", None)
     if isinstance(features, Mapping) and getattr(features.get("label"), "names", None):
         return features["label"].names
@@ -135,6 +145,7 @@ def _class_names(dataset: Any) -> Sequence[Any] | None:
 
 
 def _image_and_label(item: Any, key: str) -> tuple[Any, Any]:
+    """Return image and label of an item; raise TypeError for a row without an image."""
     if isinstance(item, Mapping):
         if "image" not in item:
             raise TypeError(f"probe must have rows with an 'image', but row {key!r} has {some([*map(str, item)])}")
@@ -145,6 +156,7 @@ def _image_and_label(item: Any, key: str) -> tuple[Any, Any]:
 
 
 def _pair(item: Any) -> tuple[str, Any]:
+    """Return key and image of an item; raise TypeError if it is no such pair."""
     if not (isinstance(item, tuple | list) and len(item) == 2 and isinstance(item[0], str)):
         raise TypeError(f"probe must yield pairs of a key (str) and an image, got {type(item).__name__}")
     return item[0], item[1]

@@ -1,7 +1,7 @@
-"""From bytes or a PIL image to an RGB image of 8 bits: one rule for training, dissecting and explaining.
+"""Decoding of image files and PIL images to RGB with 8 bits: one rule for training, dissecting and explaining.
 
-- Images of 8 bits keep their values; of animated images and files of several pages, the first one counts.
-- Of values with 16 bits the upper byte is kept: value >> 8, as PIL does for 16-bit RGB. 32,768 becomes 128.
+- Images of 8 bits keep their values. Of animated images and files of several pages, the first one counts.
+- Values of 16 bits keep their upper byte, value >> 8, as PIL does for 16-bit RGB: 32,768 becomes 128.
 - Floating point values in [0, 1] are multiplied by 255 and rounded. Others, and integers of 32 bits, whose range no
   file states, make the image unreadable: values are scaled or refused, never clipped.
 - Transparent pixels are blended with white, by alpha channels as well as by transparent colours of a palette.
@@ -29,7 +29,7 @@ T = TypeVar("T")
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 """Endings of the names of image files, in lower case."""
 MAX_BYTES = 1 << 28
-"""Size of the largest image file that is read."""
+"""Size in bytes of the largest image file that is read."""
 
 _CHUNK = 1 << 20
 _ADDRESS = re.compile(r" ?<[^<>]* at 0x[0-9a-fA-F]+>")
@@ -51,11 +51,11 @@ _UPRIGHT = {
 
 
 class UnreadableImageError(ValueError):
-    """An image that is refused; the message is the reason, the same on every run."""
+    """Error: an image is refused; the message is the reason, the same on every run."""
 
 
 def _refusing(convert: Callable[[T], Image.Image]) -> Callable[[T], Image.Image]:
-    """Turn whatever PIL raises into `UnreadableImageError`: on damaged files, its decoders raise almost anything."""
+    """Decorate a function so that each exception becomes `UnreadableImageError`: on damaged files PIL raises many."""
 
     @wraps(convert)
     def converted(source: T) -> Image.Image:
@@ -70,7 +70,7 @@ def _refusing(convert: Callable[[T], Image.Image]) -> Callable[[T], Image.Image]
 
 
 def is_image(name: str) -> bool:
-    """Whether a file of this name should be an image."""
+    """Return whether a file of this name should be an image."""
     return posixpath.splitext(name)[1].lower() in SUFFIXES
 
 
@@ -79,7 +79,7 @@ def decode(data: bytes) -> Image.Image:
     """Decode the bytes of an image file to RGB.
 
     Raises:
-        UnreadableImageError: they are no image, or one that this module's rule refuses.
+        UnreadableImageError: the bytes are no image, or one that this module's rule refuses.
     """
     with Image.open(io.BytesIO(data)) as image:
         return _rgb(image)
@@ -99,7 +99,7 @@ def read_file(path: str | Path) -> bytes:
     """Read a regular file; a pipe or a device could block or never end.
 
     Raises:
-        OSError: it cannot be opened or read.
+        OSError: the file cannot be opened or read.
         UnreadableImageError: it is no regular file, or holds more than `MAX_BYTES`.
     """
     status = os.stat(path)
@@ -114,11 +114,11 @@ def read_all(file: IO[bytes], size: int) -> bytes:
     """Read a file to its end.
 
     Args:
-        file: open for reading, at its start.
-        size: bytes that it is said to hold; it may hold more.
+        file: file that is open for reading, at its start.
+        size: size in bytes by the directory that lists the file, which may be wrong.
 
     Raises:
-        UnreadableImageError: it is said to hold, or holds, more than `MAX_BYTES`.
+        UnreadableImageError: ``size``, or the real size, is more than `MAX_BYTES`.
     """
     check_size(size)
     data = file.read(size + 1)
@@ -138,11 +138,12 @@ def check_size(size: int) -> None:
 
 
 def without_addresses(message: str) -> str:
-    """Leave out of an error message the objects that it names by their place in memory."""
+    """Return an error message without the objects that it names by their address in memory."""
     return _ADDRESS.sub("", message)
 
 
 def _rgb(image: Image.Image) -> Image.Image:
+    """Return an opened image as upright RGB; raise UnreadableImageError if the module's rule refuses it."""
     width, height = image.size
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and width * height > limit:
@@ -154,7 +155,7 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _in_8_bits(image: Image.Image) -> Image.Image:
-    """The image itself, or a grey one of 8 bits if its values have more."""
+    """Return the image itself, or a grey one of 8 bits if its values have more."""
     if image.mode[0] not in "IF":
         return image
     if image.mode == "F":
@@ -171,6 +172,7 @@ def _in_8_bits(image: Image.Image) -> Image.Image:
 
 
 def _on_white(image: Image.Image) -> Image.Image:
+    """Return the image as RGB, its transparent pixels blended with white."""
     if not image.has_transparency_data:
         return image.convert("RGB")
     image = image.convert("RGBA")
@@ -178,7 +180,7 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def _upright(image: Image.Image, original: Image.Image) -> Image.Image:
-    """The image, turned as its original says, and saying so no longer."""
+    """Return the image turned as the original's orientation says, without that orientation in its metadata."""
     if not any(name in original.info for name in _ORIENTED):
         return image
     try:

@@ -1,4 +1,4 @@
-"""A probe of a folder."""
+"""Probe of the images in a folder."""
 
 from __future__ import annotations
 
@@ -12,9 +12,16 @@ from lwta.images.decoding import read_file
 
 
 class FolderProbe(FileProbe):
-    """The images in a folder and the folders in it; the key is the path from there.
+    """Probe of the images in a folder and the folders below it; the key is the path from there.
 
-    Only regular files are read: of a pipe, a socket, a device or a link to one, the sample says what it is.
+    Only regular files are read. For a pipe, a socket, a device or a link to one, the sample says what it is.
+
+    Args:
+        root: the folder.
+        keys: paths of the images, from the folder on.
+
+    Raises:
+        ValueError: there is no image.
     """
 
     def __init__(self, root: Path, keys: Sequence[str]) -> None:
@@ -22,7 +29,7 @@ class FolderProbe(FileProbe):
         self._root = str(root)  # joined as text, which takes a third of the time that Path does
 
     def size(self, index: int) -> int:
-        """Bytes of the file at this place, by the file system; −1 if it is gone."""
+        """Return the size in bytes of the file at this place, by the file system; −1 if it was removed."""
         try:
             return os.stat(os.path.join(self._root, self.keys[index])).st_size
         except OSError:
@@ -41,7 +48,7 @@ class FolderProbe(FileProbe):
 
 
 def files_below(root: Path) -> Iterator[str]:
-    """Yield the paths, from a folder, of the files in it and in its folders; links to folders are not followed."""
+    """Yield the paths, from a folder on, of the files in it and below it; links to folders are not followed."""
     for folder, _, files in os.walk(root):
         start = Path(folder).relative_to(root).as_posix()
         yield from files if start == "." else (f"{start}/{file}" for file in files)

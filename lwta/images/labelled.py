@@ -1,4 +1,4 @@
-"""Labelled images of a split, for training and evaluation: those of a probe that have a class."""
+"""Labelled images of a split, for training and evaluation: the images of a probe that have a class."""
 
 from __future__ import annotations
 
@@ -21,41 +21,51 @@ from lwta.images.tars import TarProbe
 
 KINDS = "a folder, a zip or tar archive or NAME:FOLDER"
 MOST_NUMBERS = 1_000_000
-"""Largest label that a ``.cls`` file may give as a number: all numbers below are classes too."""
+"""Largest number that a ``.cls`` file may have as label, since all numbers below it are classes too."""
 _NUMBER = re.compile(r"[+-]?\d+", re.ASCII)
 
 
 class MissingSplitError(ValueError):
-    """Data without any image, with a class, of the split that is asked for."""
+    """Error: the data has no image with a class in the split that was asked for."""
 
 
 class Images(ABC):
-    """Images with labels, read by their place."""
+    """Base class of labelled images, which are read by their place.
+
+    Example:
+        >>> from PIL import Image
+        >>> class Greys(Images):
+        ...     classes, labels = ["dark", "light"], [0, 1]
+        ...     def image(self, index):
+        ...         return Image.new("RGB", (8, 8), ("#333", "#ccc")[index])
+        >>> len(Greys()), Greys().image(1).size
+        (2, (8, 8))
+    """
 
     classes: Sequence[str]
-    """Names, in the order of the labels."""
+    """Names of the classes, in the order of the labels."""
     labels: Sequence[int]
-    """Of all images."""
+    """Label of each image: the index of its class."""
     keys: Sequence[str] = ()
-    """Names of all images, where they have any."""
+    """Name of each image; empty where images have none."""
 
     def __len__(self) -> int:
         return len(self.labels)
 
     @abstractmethod
     def image(self, index: int) -> Image.Image:
-        """Read the image at this place, RGB.
+        """Read the image at this place, as RGB.
 
         Raises:
-            ValueError: it cannot be read; the message names it and says why.
+            ValueError: the image cannot be read; the message names it and the reason.
         """
 
     def sizes(self) -> Iterable[int]:
-        """Bytes of each image's file, in order; nothing where they are not known."""
+        """Return the size in bytes of each image's file, in order; nothing where sizes are not known."""
         return ()
 
     def fingerprint(self) -> str:
-        """Digest of the classes and of every image's key, label and file size, in order.
+        """Return the digest of the classes and of every image's key, label and file size, in order.
 
         An image that was replaced is noticed only if its key, label or size differs.
         """
@@ -66,7 +76,14 @@ class Images(ABC):
 
 
 class ProbeImages(Images):
-    """Some images of a probe, with their labels."""
+    """Labelled images that belong to a probe.
+
+    Args:
+        probe: the probe.
+        places: place in the probe of each image.
+        labels: label of each image.
+        classes: names of the classes, in the order of the labels.
+    """
 
     def __init__(
         self, probe: IndexedProbe, places: Sequence[int], labels: Sequence[int], classes: Sequence[str]
@@ -75,24 +92,27 @@ class ProbeImages(Images):
         self.keys, self.labels, self.classes = [probe.keys[place] for place in places], labels, classes
 
     def image(self, index: int) -> Image.Image:
-        """Read the image at this place, RGB."""
+        """Read the image at this place, as RGB.
+
+        Raises:
+            ValueError: the image cannot be read; the message names it and the reason.
+        """
         sample = self._probe[self._places[index]]
         if sample.image is None:
             raise ValueError(f"image {sample.key} of {self._probe.name} cannot be read: {sample.problem}")
         return sample.image
 
     def sizes(self) -> list[int]:
-        """Bytes of each image's file, in order; nothing for a dataset."""
+        """Return the size in bytes of each image's file, in order; nothing for a dataset."""
         probe = self._probe
         return [probe.size(place) for place in self._places] if isinstance(probe, FileProbe) else []
 
 
 def open_images(source: str | Path, split: str) -> Images:
-    """Open the images of a split.
+    """Open the labelled images of a split.
 
-    Classes are in alphabetical order; where ``.cls`` files name them by numbers, label and number are the same. They
-    are those of the training images, whichever split is opened, so that labels mean the same in both: classes that only
-    the test images have come behind them.
+    Classes are in alphabetical order; where ``.cls`` files name them by numbers, label and number are the same. Both
+    splits have the same labels: the classes of the training images come first, then those that only test images have.
 
     Args:
         source: a folder, zip or tar archive of ``<split>/<class>/…/<image>``, where the folder of the split is called
@@ -105,8 +125,18 @@ def open_images(source: str | Path, split: str) -> Images:
 
     Raises:
         FileNotFoundError: there is no such folder or archive.
-        MissingSplitError: it has no images of this split.
-        ValueError: it is of no known kind, damaged, or a label is a negative number.
+        MissingSplitError: the source has no images of this split.
+        ValueError: ``split`` is unknown, the source is of no known kind or damaged, or a label is a negative number.
+
+    Example:
+        >>> from PIL import Image
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> for place in ("train/cat", "train/dog", "test/dog"):
+        ...     (folder / place).mkdir(parents=True)
+        ...     Image.new("RGB", (8, 8)).save(folder / place / "1.png")
+        >>> images = open_images(folder, "test")
+        >>> images.classes, images.labels
+        (['cat', 'dog'], [1])
     """
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
@@ -127,25 +157,27 @@ def open_images(source: str | Path, split: str) -> Images:
 
 
 class _Part(NamedTuple):
-    """The images of a split that have a class."""
+    """Part of a probe: the images of a split that have a class."""
 
     probe: FileProbe | None = None
+    """Probe of the images; None if there is no image."""
     places: Sequence[int] = ()
+    """Place of each image in the probe."""
     names: Sequence[str] = ()
-    """Class of each."""
+    """Class of each image."""
     numbered: bool = False
     """Whether label files name the classes by numbers."""
 
     @property
     def classes(self) -> list[str]:
-        """All classes, in their order."""
+        """Names of all classes, in their order."""
         if self.numbered:
             return [str(number) for number in range(max(map(int, self.names)) + 1)]
         return sorted(set(self.names))
 
 
 class _Data:
-    """A folder or archive with images of several splits."""
+    """Folder or archive with images of several splits."""
 
     def __init__(self, path: Path) -> None:
         if not path.is_dir() and not path.is_file():
@@ -164,7 +196,7 @@ class _Data:
 
     @cached_property
     def _whole(self) -> FileProbe | None:
-        """All images, where splits are folders; None if there are none. Splits may be links to folders elsewhere."""
+        """Probe of all images, if splits are folders or links to folders elsewhere; None if there is no image."""
         if self._path.is_file():
             return open_archive(self._path)
         names = [*files_below(self._path)]
@@ -176,10 +208,14 @@ class _Data:
 
 
 def _labelled(probe: FileProbe, places: Iterable[int]) -> _Part:
-    """Those of the images that have a class: by the files of their samples, or, if no image has one, by their folders.
+    """Select the images that have a class: by the label files of their samples or, if none has one, by their folders.
+
+    Args:
+        probe: probe of the images.
+        places: places of the images to select from.
 
     Raises:
-        ValueError: a number is no label.
+        ValueError: a label file holds a number that is no label.
     """
     names: list[str | None] = []
     if isinstance(probe, TarProbe):
@@ -197,7 +233,7 @@ def _labelled(probe: FileProbe, places: Iterable[int]) -> _Part:
 
 
 def _number(name: str, key: str) -> str:
-    """The number as it is written by itself: 7 for "+07"."""
+    """Return a number in its shortest form, 7 for "+07"; raise ValueError if it is no label."""
     if not 0 <= int(name) <= MOST_NUMBERS:
         raise ValueError(f"labels that are numbers must be 0 to {MOST_NUMBERS}, got {name} for {key}")
     return str(int(name))

@@ -1,4 +1,4 @@
-"""Which kind of probe a source is."""
+"""Opening of probes: from a path, a dataset or an iterable to the right kind of probe."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def open_probe(source: Probe | str | Path | Iterable[Any]) -> Probe:
     this rule refuses, is no error but a `Sample` without image.
 
     Args:
-        source: one of these.
+        source: one of these sources.
 
     Raises:
         FileNotFoundError: there is no such folder or archive.
-        ValueError: it holds no image, repeats a key, is a damaged zip archive or a compressed tar archive.
+        ValueError: the source holds no image, repeats a key, is a damaged zip archive or a compressed tar archive.
         TypeError: ``source`` is none of these.
 
     Warns:
@@ -77,11 +77,11 @@ Probe.of = staticmethod(open_probe)
 
 
 def open_archive(path: Path) -> FileProbe:
-    """Open a zip or tar archive, whatever its name is.
+    """Open a zip or tar archive as a probe, whatever its name is.
 
     Raises:
-        OSError: it cannot be opened.
-        ValueError: it is neither, holds no image, repeats a key, is damaged or compressed as a whole.
+        OSError: the archive cannot be opened.
+        ValueError: the file is neither, holds no image, repeats a key, is damaged or compressed as a whole.
     """
     if path.suffix == ".tar" or is_tar(path):
         return TarProbe([path], str(path))
@@ -97,6 +97,7 @@ def open_archive(path: Path) -> FileProbe:
 
 
 def _open_path(name: str) -> Probe:
+    """Open a folder, an archive, or the archives that a name with ranges stands for."""
     path = Path(name)
     if path.is_dir():
         images = sorted(filter(is_image, files_below(path)))
@@ -110,10 +111,10 @@ def _open_path(name: str) -> Probe:
 
 
 def _shards(name: str) -> Iterator[Path]:
-    """The archives that a name with ranges stands for.
+    """Yield the archives that a name with ranges stands for.
 
     Raises:
-        FileNotFoundError: one of them is not there.
+        FileNotFoundError: one of them does not exist.
     """
     for path in [name] if Path(name).exists() else expand(name):
         if not Path(path).is_file():
@@ -122,7 +123,7 @@ def _shards(name: str) -> Iterator[Path]:
 
 
 def expand(name: str) -> Iterator[str]:
-    """The names that one with ``{000..127}`` or ``{a,b}``, any number of them, stands for, the last varying fastest.
+    """Yield the names that a name with any number of ``{000..127}`` and ``{a,b}`` stands for; the last varies fastest.
 
     Raises:
         ValueError: a range is empty or longer than a million.
@@ -151,5 +152,5 @@ def expand(name: str) -> Iterator[str]:
 
 
 def _is_keyed(source: Sequence[Any]) -> bool:
-    """Whether a list or tuple holds (key, image) pairs rather than images with labels."""
+    """Return whether a list or tuple holds (key, image) pairs rather than images with labels."""
     return bool(source) and isinstance(source[0], tuple | list) and isinstance(next(iter(source[0]), None), str)

@@ -1,4 +1,4 @@
-"""What a tar archive holds, and where: its headers, read without touching the data between them.
+"""Index of a tar archive: names and positions of its files, from its headers, without reading the data between them.
 
 The formats are POSIX ustar and pax (IEEE Std 1003.1, pax) and GNU tar. Python's tarfile reads them too, several times
 slower, and ends in silence where an archive is damaged.
@@ -25,32 +25,34 @@ PAX_RECORD = re.compile(rb"(\d{1,7}) ([^=]+)=")
 
 
 class Member(NamedTuple):
-    """A file in an archive."""
+    """Member of an archive: a file, link, device or pipe."""
 
     name: str
+    """Path of the member in the archive."""
     offset: int
-    """Of its first byte in the archive."""
+    """Position in the archive of its first byte."""
     size: int
-    """In bytes; −1 for a link, device or pipe, which holds nothing."""
+    """Size in bytes; −1 for a link, device or pipe, which holds nothing."""
 
 
 class Index(NamedTuple):
-    """The files in an archive, in its order."""
+    """Index of an archive: its members, and where it is damaged."""
 
     members: list[Member]
+    """Members of the archive, in its order, without folders."""
     damage: str
-    """Where and why reading ended before the archive did; empty if it did not."""
+    """Position and reason of the damage at which reading stopped; empty for a whole archive."""
 
 
 class _DamagedError(Exception):
-    """A header that cannot be read."""
+    """Error: a header cannot be read."""
 
 
 def read_index(path: Path) -> Index:
-    """Find the files in an archive. Of folders nothing is kept.
+    """Find the files in an archive; folders are left out.
 
     Raises:
-        OSError: it cannot be opened.
+        OSError: the archive cannot be opened.
     """
     members: list[Member] = []
     position = 0
@@ -84,7 +86,11 @@ def read_index(path: Path) -> Index:
 
 
 def is_tar(path: Path) -> bool:
-    """Whether a file begins with the header of a tar archive."""
+    """Return whether a file begins with the header of a tar archive.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
     with path.open("rb") as file:
         header = file.read(BLOCK)
     try:
@@ -95,7 +101,7 @@ def is_tar(path: Path) -> bool:
 
 
 def _check(header: bytes) -> None:
-    """Raise if this is no header."""
+    """Raise _DamagedError unless this is the header of a member."""
     if len(header) < BLOCK:
         raise _DamagedError("the archive ends without an end mark")
     field = header[148:156]
@@ -104,7 +110,7 @@ def _check(header: bytes) -> None:
 
 
 def _number(field: bytes) -> int:
-    """Octal digits, or the 256-ary number that GNU tar writes where they do not suffice."""
+    """Return the number in a field: octal digits, or the binary form in which GNU tar writes larger numbers."""
     if field[0] & 128:
         return int.from_bytes(field[1:], "big") if field[0] == 128 else -1
     try:
@@ -114,18 +120,19 @@ def _number(field: bytes) -> int:
 
 
 def _name(header: bytes) -> str:
+    """Return the path in the header of a member."""
     name = _text(header[:100])
     prefix = _text(header[345:500]) if header[257:263] == b"ustar\0" and header[345] else ""
     return f"{prefix}/{name}" if prefix else name
 
 
 def _text(field: bytes) -> str:
-    """A name as far as its end; bytes that are no UTF-8 are written out, so that keys are text everywhere."""
+    """Return a name up to its end; bytes that are no UTF-8 are escaped, so that keys are text everywhere."""
     return field.split(b"\0", 1)[0].decode("utf-8", "backslashreplace")
 
 
 def _extension(descriptor: int, kind: int, start: int, size: int) -> dict[str, str]:
-    """What a header of GNU tar or pax says of the next one: its "path" and "size", if it does."""
+    """Return "path" and "size" of the next member, if this extended header of GNU tar or pax holds them."""
     if kind in b"Kg":  # the target of a link; what holds for the whole archive
         return {}
     if size > MOST_EXTENSION:

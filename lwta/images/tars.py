@@ -1,4 +1,4 @@
-"""A probe of tar archives: read where they are, by the place of each image, and nothing extracted."""
+"""Probe of tar archives: each image is read at its position in the archive, and nothing is extracted."""
 
 from __future__ import annotations
 
@@ -24,11 +24,22 @@ NO_LABEL = (-1, 0, 0)
 
 
 class TarProbe(FileProbe):
-    """The images in one or more tar archives, in their order; the key is the name in the archive, behind the name of
-    the archive where there are several.
+    """Probe of the images in one or more tar archives, in their order.
 
+    The key of an image is its path in the archive; with several archives, the name of the archive comes before it.
     Files of one folder whose names are the same up to the first dot belong to one sample, as in WebDataset: the label
-    of its images is in its ``.cls``, ``.json`` or ``.txt`` file. Without one it is the class by the folders.
+    of its images is in its ``.cls``, ``.json`` or ``.txt`` file. Without such a file the folders decide the class.
+
+    Args:
+        archives: the archives.
+        name: name of the probe, for messages.
+
+    Raises:
+        OSError: an archive cannot be opened.
+        ValueError: there is no image, or a key occurs twice.
+
+    Warns:
+        UserWarning: an archive is damaged; the images before the damage are used.
     """
 
     def __init__(self, archives: Sequence[Path], name: str) -> None:
@@ -48,20 +59,24 @@ class TarProbe(FileProbe):
         super().__init__(name, keys, names)
 
     def size(self, index: int) -> int:
-        """Bytes of the file at this place, by its header; −1 for a link or device."""
+        """Return the size in bytes of the file at this place, by its header; −1 for a link or device."""
         return int(self._members[index, 2])
 
     def sizes(self) -> list[int]:
-        """Bytes of each image's file, by its header; −1 for a link or device."""
+        """Return the size in bytes of each image's file, by its header; −1 for a link or device."""
         sizes: list[int] = self._members[:, 2].tolist()
         return sizes
 
     def label(self, index: int) -> str | None:
-        """What the sample's own file says, or else the class by the folders."""
+        """Return the label in the sample's own file, or else the class by the folders.
+
+        Raises:
+            OSError: the archive cannot be read.
+        """
         return self.own_label(index) or super().label(index)
 
     def own_label(self, index: int) -> str | None:
-        """What the ``.cls``, ``.json`` or ``.txt`` file of the sample says; None if it has none, or that says nothing.
+        """Return the label in the sample's ``.cls``, ``.json`` or ``.txt`` file; None without a file or a label in it.
 
         Raises:
             OSError: the archive cannot be read.
@@ -84,7 +99,7 @@ class TarProbe(FileProbe):
         return self._bytes(shard, offset, size)
 
     def _bytes(self, shard: int, offset: int, size: int) -> bytes:
-        """Read at a place, without the file position that processes share after a fork."""
+        """Read a part of an archive, without the file position that processes share after a fork."""
         data = os.pread(self._descriptor(shard), size, offset)
         if len(data) < size:
             raise OSError(f"{self._archives[shard]} is shorter than it was")
@@ -97,7 +112,7 @@ class TarProbe(FileProbe):
 
 
 def _images(path: Path) -> list[tuple[Member, Member | None]]:
-    """The images in an archive, each with the file that holds its label."""
+    """Find the images in an archive, each with the file that holds its label."""
     index = read_index(path)
     if index.damage:
         found = len(index.members)
@@ -124,25 +139,25 @@ def _images(path: Path) -> list[tuple[Member, Member | None]]:
 
 
 def _label_file(image: Member, labels: Mapping[str, Member]) -> Member | None:
-    """The file with the label of an image: of its whole name, 0.5.cls of 0.5.png, rather than of its sample, 0.cls."""
+    """Return the file with an image's label: that of its whole name, 0.5.cls for 0.5.png, or the sample's, 0.cls."""
     found = [labels[owner] for owner in (_stem(image.name), _sample(image.name)) if owner in labels]
     return min(found, key=_rank, default=None)
 
 
 def _sample(name: str) -> str:
-    """What the names of the files of one sample have in common."""
+    """Return the name of a file's sample: its path up to the first dot of the file name."""
     folder, base = posixpath.split(name)
     return f"{folder}/{base.split('.', 1)[0]}"
 
 
 def _stem(name: str) -> str:
-    """The name without its suffix, written as `_sample` writes it."""
+    """Return a path without its suffix, in the form of `_sample`."""
     folder, base = posixpath.split(name)
     return f"{folder}/{posixpath.splitext(base)[0]}"
 
 
 def _is_whole(name: str) -> bool:
-    """Whether there is nothing between the name of the sample and the suffix."""
+    """Return whether there is nothing between the name of the sample and the suffix."""
     return posixpath.basename(name).count(".") == 1
 
 
@@ -155,7 +170,7 @@ def _rank(member: Member) -> int:
 
 
 def _label(suffix: str, data: bytes) -> str | None:
-    """What a file with a label says; None if nothing."""
+    """Return the label in the content of a label file; None if it holds none."""
     text = data.decode("utf-8", "replace").strip()
     if suffix != ".json":
         return text or None
@@ -168,7 +183,7 @@ def _label(suffix: str, data: bytes) -> str | None:
 
 
 def _distinct(paths: Sequence[str]) -> list[str]:
-    """Names of the archives: of the files or, where two have one name, from the folder that all are in."""
+    """Return different names for the archives: their file names or, if two are equal, paths from a common folder."""
     names = [os.path.basename(path) for path in paths]
     if len(set(names)) == len(names):
         return names

@@ -1,4 +1,4 @@
-"""A probe of a zip archive."""
+"""Probe of the images in a zip archive."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _MAGIC = b"PK"
 
 
 class ZipProbe(FileProbe):
-    """The images in a zip archive, read in memory: its names are keys and never become paths of this machine.
+    """Probe of the images in a zip archive; its names are keys and never become paths of this machine.
 
     Raises:
-        OSError: it cannot be opened.
-        ValueError: it is no zip archive, a damaged one, holds no image, or repeats a key.
+        OSError: the archive cannot be opened.
+        ValueError: the file is no zip archive, a damaged one, holds no image, or repeats a key.
     """
 
     def __init__(self, path: Path) -> None:
@@ -38,11 +38,11 @@ class ZipProbe(FileProbe):
         super().__init__(str(path), sorted(filter(is_image, names)))
 
     def size(self, index: int) -> int:
-        """Bytes of the file at this place, by the archive's directory."""
+        """Return the size in bytes of the file at this place, by the archive's directory."""
         return self._archive().getinfo(self.keys[index]).file_size
 
     def digests(self) -> Iterator[str]:
-        """Checksum of each image's file, by the archive's directory."""
+        """Return the checksum of each image's file, by the archive's directory."""
         return (f"crc32:{self._archive().getinfo(key).CRC:08x}" for key in self.keys)
 
     def _data(self, index: int) -> bytes:
@@ -53,7 +53,7 @@ class ZipProbe(FileProbe):
             return read_all(file, entry.file_size)
 
     def _archive(self) -> zipfile.ZipFile:
-        """The archive, opened by this process: a file position cannot be shared with the one that forked it."""
+        """Return the archive, opened by this process, since processes after a fork would share one file position."""
         if self._open is None or self._open[0] != os.getpid():
             self._open = os.getpid(), zipfile.ZipFile(self._path)
         return self._open[1]

@@ -1,4 +1,4 @@
-"""Weights from checkpoints of the method's authors, of timm, of torchvision, and of this package."""
+"""Checkpoints: weights of the method's authors, of timm, of torchvision, and of this package."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ _FORBIDDEN = re.compile(r"\bGLOBAL ([\w.]+)")  # how PyTorch names what it refus
 def load_checkpoint(model: nn.Module, path: str | Path, *, ignore: str | Sequence[str] = ()) -> nn.Module:
     """Load the weights of a checkpoint into a network.
 
-    Read are safetensors files and those of `torch.save`, of which nothing but tensors, containers and numbers is
-    unpickled. The state dict is the file itself or its entry ``model``, ``state_dict`` or ``model_state_dict``;
-    prefixes that data-parallel and compiled modules put before all names are taken off. The scalars ``temp`` of the
-    authors' competitive layers are passed over: who wins does not depend on them. Where a batch norm's
-    ``num_batches_tracked`` is missing, as in checkpoints of before PyTorch 0.4.1, the network's own value stays. Files
-    of this package carry a checksum, which is compared.
+    The file may be one of safetensors or of `torch.save`; only tensors, containers and numbers are unpickled. The state
+    dict is the file itself or its entry ``model``, ``state_dict`` or ``model_state_dict``; prefixes that data-parallel
+    and compiled modules put before all names are removed. The scalars ``temp`` of the authors' competitive layers are
+    ignored, as the winners do not depend on them. Where a batch norm's ``num_batches_tracked`` is missing, as in
+    checkpoints from before PyTorch 0.4.1, the network's own value stays. Files of this package carry a checksum, which
+    is compared.
 
     Args:
         model: the network, possibly compiled or data-parallel.
-        path: of the checkpoint.
+        path: file of the checkpoint.
         ignore: glob patterns of names that may differ, in the checkpoint or the network, such as ``"head.*"`` for
             another number of classes; they are not loaded.
 
@@ -74,7 +74,7 @@ def load_checkpoint(model: nn.Module, path: str | Path, *, ignore: str | Sequenc
 
 
 def read_checkpoint(path: Path) -> Any:
-    """What a file of weights holds, on the CPU; nothing but tensors, containers and numbers is unpickled.
+    """Read the content of a file of weights onto the CPU; only tensors, containers and numbers are unpickled.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -98,6 +98,7 @@ def read_checkpoint(path: Path) -> Any:
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a safetensors file; raise ValueError if it is damaged or no such file."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -112,12 +113,13 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _verify(content: Any, expected: object, path: Path) -> None:
+    """Raise ValueError unless the content of a file has the expected checksum."""
     if digest_of_content(content) != expected:
         raise ValueError(f"{path} is damaged: its content is not what was written")
 
 
 def _reason(error: Exception, path: Path) -> str:
-    """Why PyTorch did not read a file, less its advice to unpickle anything, which may run the file's own code."""
+    """Return why PyTorch did not read a file, without its advice to unpickle anything, which may run any code."""
     if path.stat().st_size == 0:
         return "it is empty"
     forbidden = _FORBIDDEN.search(str(error))
@@ -127,6 +129,7 @@ def _reason(error: Exception, path: Path) -> str:
 
 
 def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
+    """Return the state dict that is, or is in, the content of a file; raise ValueError if there is none."""
     if isinstance(content, Mapping):
         for container in CONTAINERS:
             if isinstance(content.get(container), Mapping):
@@ -143,7 +146,7 @@ def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
 
 
 def _without_prefixes(state: dict[str, Tensor], target: nn.Module) -> dict[str, Tensor]:
-    """Names as the network has them; a prefix goes if every name has it and the network has no such child."""
+    """Return the state dict without a prefix that every name has, unless the network has a child of that name."""
     children = dict(target.named_children())
     for prefix in PREFIXES * 2:
         if prefix.rstrip(".") not in children and all(name.startswith(prefix) for name in state):
@@ -152,6 +155,7 @@ def _without_prefixes(state: dict[str, Tensor], target: nn.Module) -> dict[str, 
 
 
 def _is_temperature(name: str, tensor: Tensor) -> bool:
+    """Return whether an entry is the temperature of a competitive layer of the method's authors."""
     return name.split(".")[-1] == "temp" and tensor.numel() == 1
 
 
@@ -160,12 +164,12 @@ def _matches(name: str, patterns: list[str]) -> bool:
 
 
 def _is_count(name: str) -> bool:
-    """Whether this is a batch norm's number of batches, which old checkpoints have not."""
+    """Return whether an entry is a batch norm's number of batches, which old checkpoints lack."""
     return name.split(".")[-1] == "num_batches_tracked"
 
 
 def mismatches(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
-    """The names and shapes in which weights differ from those of a network; empty if they fit."""
+    """Return a text with the names and shapes in which weights differ from those of a network; empty if they fit."""
     shapes = [
         f"{name} {tuple(weights[name].shape)} instead of {tuple(tensor.shape)}"
         for name, tensor in expected.items()
@@ -180,12 +184,13 @@ def mismatches(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) ->
 
 
 def _some(names: list[str]) -> str:
+    """Return the first few names, and the number of the others, for a message."""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:
-    """The network inside `torch.compile` and data parallelism."""
+    """Return the network inside the wrappers of `torch.compile` and data parallelism."""
     while True:
         if isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):
             model = model.module

@@ -21,8 +21,9 @@ class ModelConfig:
     name: str
     """Name of the architecture, one of `lwta.list_models`."""
     competitors: int
-    """U; 1 is the ordinary network with its own activation functions."""
+    """Competitors in a block, U; 1 is the ordinary network with its own activation functions."""
     num_classes: int
+    """Number of outputs."""
     input_size: int
     """Height and width of the images."""
     fused: bool = False
@@ -30,21 +31,26 @@ class ModelConfig:
     drop_path: float = 0.0
     """Largest probability of dropping a residual branch in training, reached in the last block; transformers only."""
     placement: Placement = "everywhere"
-    """Which activations of a residual network compete: all of them, or those within its branches and the stem, so that
-    nothing stands between the additions."""
+    """Choice of the activations that compete in a residual network: all of them, or only those within its branches and
+    the stem, so that nothing stands between the additions."""
     norm_scale: float = 1.0
     """Initial scale of the batch norms right before a competition, in residual networks."""
     temperature: float = 1.67
+    """Temperature τ of the competitions, as in `lwta.LWTA`."""
     eval_mode: EvalMode = "sample"
+    """Mode of the competitions in eval mode, as in `lwta.LWTA`."""
     track_kl: bool = False
+    """Whether the competitions compute their KL to uniform, as in `lwta.LWTA`."""
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     """Mean of each channel, subtracted from images with values in 0…1."""
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     """Standard deviation of each channel, by which the difference is divided."""
     interpolation: str = "bicubic"
+    """Interpolation by which images are resized."""
     crop_pct: float = 1.0
     """Share of the resized image's side that the centre crop keeps in evaluation."""
     class_names: tuple[str, ...] | None = None
+    """Names of the outputs, in their order; None where they are not known."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as a dictionary of types that JSON can hold."""

@@ -1,4 +1,4 @@
-"""A network with competition for the handwritten digits of scikit-learn: small, real, and trained in seconds."""
+"""Network with competition for the handwritten digits of scikit-learn: small, real, and trained in seconds."""
 
 from __future__ import annotations
 
@@ -16,25 +16,29 @@ NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight",
 BRIGHTEST = 16
 EPOCHS = 60
 CONTRAST = 2.0
-"""First scale of the batch norms: standard deviation of the responses that compete. At 1 a block of eight is decided by
-noise more often than by its responses."""
+"""Initial scale of the batch norms, that is, standard deviation of the responses that compete.
+
+At 1 a block of eight is decided by noise more often than by its responses.
+"""
 
 
 class Digits(NamedTuple):
-    """Some of the 1,797 digits."""
+    """Digits: n of the 1,797 images of scikit-learn, with labels and keys."""
 
     images: Tensor
-    """(n, 1, 8, 8) float32, 0…1."""
+    """Images, (n, 1, 8, 8) float32 in 0…1."""
 
     labels: Tensor
-    """(n,) int64."""
+    """Labels, (n,) int64: the digit of each image."""
 
     keys: list[str]
     """Name of each image: its label and its place in the data set."""
 
 
 def load() -> tuple[Digits, Digits]:
-    """Training digits, and the last fifth of every class, which neither this network nor the tiny CLIP is trained on.
+    """Load the training digits, and the test digits: the last fifth of every class.
+
+    Neither this network nor the tiny CLIP is trained on the test digits.
 
     Raises:
         ImportError: scikit-learn, which holds the digits, is not installed.
@@ -61,18 +65,18 @@ def load() -> tuple[Digits, Digits]:
 
 
 def as_image(pixels: Tensor) -> Image.Image:
-    """(1, 8, 8) in 0…1 to an RGB picture, white on black."""
+    """Return a digit, (1, 8, 8) in 0…1, as an RGB picture, white on black."""
     return Image.fromarray(pixels[0].mul(255).byte().numpy()).convert("RGB")
 
 
 def as_pixels(image: Image.Image) -> Tensor:
-    """A picture of any size to the network's input, (1, 8, 8) in 0…1."""
+    """Return a picture of any size as input of the network, (1, 8, 8) float32 in 0…1."""
     grey = image.convert("L").resize((8, 8), Image.Resampling.BOX)
     return torch.frombuffer(bytearray(grey.tobytes()), dtype=torch.uint8).float().div(255).view(1, 8, 8)
 
 
 class DigitNetwork(nn.Sequential):
-    """Two convolutions, a hidden layer and ten outputs; every unit but the outputs competes.
+    """Network of two convolutions, a hidden layer and ten outputs; every unit but the outputs competes.
 
     Each competition follows a batch norm: it gives the responses a scale at which winners are neither arbitrary nor
     decided in advance. `CONTRAST` is where that scale begins.
@@ -116,8 +120,18 @@ def train(
 ) -> nn.Module:
     """Train a `DigitNetwork` with AdamW and a cosine schedule; the same seed gives the same network.
 
+    Args:
+        digits: digits to train on.
+        competitors: U of every competition; must divide 32.
+        epochs: number of epochs.
+        seed: seed of the weights, the order, the augmentation and the winners.
+        progress: show a bar.
+
     Returns:
         The network, in eval mode.
+
+    Raises:
+        ValueError: ``competitors`` is less than 1, or does not divide a width.
     """
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)

@@ -1,4 +1,4 @@
-"""Networks by name."""
+"""Registry of the architectures by name, and the building of networks."""
 
 from __future__ import annotations
 
@@ -16,12 +16,16 @@ from lwta.models.config import ModelConfig, Placement
 
 
 class _Architecture(NamedTuple):
+    """Architecture: where the function that builds it is, and its settings."""
+
     module: str
     """Module of this package, imported when a network is built, since it loads timm or torchvision."""
     function: str
+    """Name of the function in that module."""
     defaults: dict[str, Any]
-    """Settings of `ModelConfig` that are not its own defaults."""
+    """Settings of `ModelConfig` that differ from its own defaults."""
     arguments: dict[str, str] = {}  # noqa: RUF012 (never changed)
+    """Keywords of the function."""
 
 
 _CIFAR = {
@@ -100,8 +104,8 @@ def create_model(
 
     Raises:
         TypeError: ``competitors`` is not an int.
-        ValueError: an unknown name, a setting that is out of range, a U that does not divide a width, or a setting that
-            the architecture does not have.
+        ValueError: a name is unknown, a setting is out of range, U does not divide a width, or the architecture does
+            not have a setting.
 
     Example:
         >>> model = create_model("vit_cifar", competitors=24)
@@ -146,7 +150,7 @@ def build(config: ModelConfig) -> nn.Module:
     """Build the network that a configuration describes.
 
     Raises:
-        ValueError: an unknown name, a U that does not divide a width, or a setting that the architecture does not have.
+        ValueError: the name is unknown, U does not divide a width, or the architecture does not have a setting.
     """
     from importlib import import_module
 
@@ -167,7 +171,7 @@ def build(config: ModelConfig) -> nn.Module:
 
 
 def _check_blocks(model: nn.Module, config: ModelConfig) -> None:
-    """Raise ValueError if U does not divide the width of a perceptron, which is otherwise found in a forward pass."""
+    """Raise ValueError if U does not divide the width of a perceptron, which otherwise only a forward pass would do."""
     for name, module in model.named_modules():
         fc1 = getattr(module, "fc1", None)
         if config.competitors > 1 and isinstance(fc1, nn.Linear) and fc1.out_features % config.competitors:

@@ -44,6 +44,7 @@ class CifarResNet(resnet.ResNet):
 
 
 def _competing(model: nn.Module, config: ModelConfig) -> nn.Module:
+    """Return a residual network with the competitions of a configuration."""
     if config.competitors > 1:
         model = convert(model, config.competitors, replace=nn.ReLU, **config.competition)
         _scale_norms(model, config.norm_scale)
@@ -62,7 +63,7 @@ def _clear_identity_path(model: nn.Module) -> None:
 
 
 def _scale_norms(model: nn.Module, scale: float) -> None:
-    """Set the scale of the batch norms that feed a competition directly, those of the stem and within the branches."""
+    """Set the scale of the batch norms right before a competition: those of the stem and within the branches."""
     for block in model.modules():
         if isinstance(block, resnet.ResNet):
             nn.init.constant_(block.bn1.weight, scale)

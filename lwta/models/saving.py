@@ -1,4 +1,4 @@
-"""Networks as folders: the weights, and what is needed to build the network around them."""
+"""Model folders: the weights of a network, and the configuration by which it is built again."""
 
 from __future__ import annotations
 
@@ -26,13 +26,14 @@ def save_model(model: nn.Module, folder: str | Path) -> Path:
 
     Args:
         model: the network, on any device.
-        folder: made if it is not there.
+        folder: folder to write into, created if it does not exist.
 
     Returns:
         The folder.
 
     Raises:
         ValueError: the network is of another origin, or its competitions have different settings.
+        OSError: the files cannot be written.
 
     Example:
         >>> import tempfile
@@ -55,15 +56,20 @@ def save_model(model: nn.Module, folder: str | Path) -> Path:
 
 
 def load_model(folder: str | Path, *, device: torch.device | str = "cpu") -> nn.Module:
-    """The network that `save_model` wrote, in eval mode.
+    """Load the network that `save_model` wrote, in eval mode.
 
     Args:
-        folder: of ``model.safetensors`` and ``config.json``.
-        device: where it goes.
+        folder: folder with ``model.safetensors`` and ``config.json``.
+        device: device of the network.
 
     Raises:
         FileNotFoundError: a file is missing.
         ValueError: the configuration is not one of this package, or the weights are damaged or of another network.
+
+    Example:
+        >>> from lwta import create_model
+        >>> load_model(save_model(create_model("resnet20"), tempfile.mkdtemp())).training
+        False
     """
     folder = Path(folder)
     model = build(read_config(folder))
@@ -71,11 +77,11 @@ def load_model(folder: str | Path, *, device: torch.device | str = "cpu") -> nn.
 
 
 def read_config(folder: Path) -> ModelConfig:
-    """The configuration in a folder that `save_model` wrote.
+    """Read the configuration in a folder that `save_model` wrote.
 
     Raises:
-        FileNotFoundError: there is none.
-        ValueError: it is no configuration of this package.
+        FileNotFoundError: there is no configuration.
+        ValueError: the file is no configuration of this package.
     """
     path = folder / CONFIG
     try:

@@ -39,11 +39,13 @@ def digest_of_tensors(tensors: Mapping[str, Tensor | str], *, start: str = "", g
 
 
 class _Hash(Protocol):
+    """Hash object of `hashlib`."""
+
     def update(self, data: Any, /) -> None: ...
 
 
 def digest_of_content(content: object) -> str:
-    """BLAKE2b of nested containers of tensors, numbers and texts, 32 hexadecimal digits.
+    """Return the BLAKE2b digest of nested containers of tensors, numbers and texts, 32 hexadecimal digits.
 
     Two contents have the same digest if they are equal in every value, type and shape. The order of a mapping's keys,
     where tensors lie and their strides do not matter; lists and tuples are the same.
@@ -58,6 +60,7 @@ def digest_of_content(content: object) -> str:
 
 
 def _update(found: _Hash, content: object) -> None:
+    """Add content to a hash."""
     if isinstance(content, Tensor):
         found.update(f"tensor {content.dtype} {tuple(content.shape)};".encode())
         for part in content.detach().reshape(-1).split(1 << 24):  # an expanded tensor is not copied as a whole
@@ -69,7 +72,7 @@ def _update(found: _Hash, content: object) -> None:
             _update(found, content[key])
     elif isinstance(content, list | tuple):
         found.update(f"sequence {len(content)};".encode())
-        for one in content:
-            _update(found, one)
+        for item in content:
+            _update(found, item)
     else:
         found.update(f"{type(content).__name__} {content!r};".encode(errors="surrogatepass"))

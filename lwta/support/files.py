@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Writing of files, which appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from pathlib import Path
 from uuid import uuid4
 
 TEMPORARY = f".*.{'[0-9a-f]' * 32}.tmp"
-"""Pattern of the files that a killed process may leave behind."""
+"""Glob pattern of the temporary files, which a killed process may leave behind."""
 _LONGEST = 200  # bytes of a file's name that its temporary name begins with
-ABANDONED = 24 * 3600  # seconds after which a temporary file belongs to a killed process, where locks cannot say so
+ABANDONED = 24 * 3600
+"""Age in seconds from which a temporary file counts as left by a killed process where the file system has no locks."""
 
 
 def write_atomically(path: Path, write: Callable[[Path], object], *, durable: bool = True) -> None:
@@ -40,10 +41,13 @@ def write_atomically(path: Path, write: Callable[[Path], object], *, durable: bo
 
 @contextmanager
 def temporary_file(path: Path) -> Iterator[Path]:
-    """An empty file beside ``path``, to be filled and renamed to it; the context removes it if it was not.
+    """Context with an empty file beside ``path``, to be filled and renamed to it; if it was not, it is removed.
 
-    While the context lasts the file is locked, and the kernel unlocks what a killed process had locked: so
-    `remove_abandoned` knows which files nobody will rename any more.
+    While the context lasts the file is locked. The system unlocks the files of a killed process, so `remove_abandoned`
+    knows which files nobody will rename any more.
+
+    Raises:
+        OSError: the file cannot be created.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     shown = os.fsdecode(os.fsencode(path.name)[:_LONGEST])  # so that the longest names leave room for the rest
@@ -59,8 +63,8 @@ def temporary_file(path: Path) -> Iterator[Path]:
 def remove_abandoned(folder: Path) -> None:
     """Remove the temporary files that killed processes left in a folder and those below it.
 
-    Files of a process that lives, on whatever machine, stay. Where the file system knows no locks, files older than a
-    day count as abandoned. What cannot be removed stays.
+    Files of a running process, on whatever machine, stay. Where the file system has no locks, files older than a day
+    count as abandoned. A file that cannot be removed stays.
     """
     for path in folder.rglob(TEMPORARY):
         with suppress(OSError):  # gone in the meantime, or on a read-only medium
@@ -73,7 +77,11 @@ def remove_abandoned(folder: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """See a file, or the names in a folder, onto the disk."""
+    """Write a file, or the names in a folder, through to the disk.
+
+    Raises:
+        OSError: the file or folder cannot be opened or written.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -82,7 +90,7 @@ def sync(path: Path) -> None:
 
 
 def _created(path: Path) -> int:
-    """Descriptor of a new file that this process has locked, if the file system knows locks."""
+    """Create a file, lock it if the file system has locks, and return its descriptor."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         with suppress(OSError):
@@ -93,6 +101,7 @@ def _created(path: Path) -> int:
 
 
 def _is_abandoned(descriptor: int) -> bool:
+    """Return whether no running process holds a temporary file, judged by its lock or, without locks, by its age."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,4 +1,4 @@
-"""Processes that work together, as torchrun starts them: which one this is, and what they exchange."""
+"""Processes that work together, as torchrun starts them: rank and number, and the exchange of data."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from torch import Tensor, distributed
 from typing_extensions import Self
 
 TIMEOUT = timedelta(hours=2)
-"""Time that `cpu_group` waits for a process that neither arrives nor breaks off. A process that dies is noticed at
-once, unless its whole machine is gone."""
+"""Longest time that processes of a `cpu_group` wait for each other.
+
+A process that dies is noticed at once, unless its whole machine fails.
+"""
 
 T = TypeVar("T")
 
@@ -34,7 +36,13 @@ M = TypeVar("M", bound=Mergeable)
 class Group:
     """Group of processes that work together, seen from one of them; by default this process alone.
 
-    Every method is called by all processes in the same order. A process that dies makes the others raise RuntimeError.
+    All processes must call its methods in the same order. If a process dies, the methods of the others raise
+    RuntimeError.
+
+    Example:
+        >>> group = Group(rank=1, world_size=3)
+        >>> group.share(["a", "b", "c", "d", "e"])
+        ['b', 'e']
     """
 
     rank: int = 0
@@ -49,23 +57,35 @@ class Group:
         return work[self.rank :: self.world_size]
 
     def wait(self) -> None:
-        """Block until every process is here."""
+        """Block until every process has called this method.
+
+        Raises:
+            RuntimeError: another process died.
+        """
         if self.world_size > 1:
-            with self._heard():
+            with self.explaining_errors():
                 distributed.barrier(self.handle)
 
     def sum(self, values: Tensor) -> Tensor:
-        """Sum the values of all processes, in place, and return them."""
+        """Sum the values of all processes, in place, and return the sums.
+
+        Raises:
+            RuntimeError: another process died.
+        """
         if self.world_size > 1:
-            with self._heard():
+            with self.explaining_errors():
                 distributed.all_reduce(values, group=self.handle)
         return values
 
     def gather(self, value: T) -> list[T]:
-        """Return the values of all processes, in the order of their ranks."""
+        """Return the values of all processes, in the order of their ranks.
+
+        Raises:
+            RuntimeError: another process died.
+        """
         values: list[Any] = [value] * self.world_size
         if self.world_size > 1:
-            with self._heard():
+            with self.explaining_errors():
                 distributed.all_gather_object(values, value, group=self.handle)
         return values
 
@@ -84,7 +104,7 @@ class Group:
                 box[0] = action()
             except Exception as error:
                 box[1] = error
-        with self._heard():
+        with self.explaining_errors():
             distributed.broadcast_object_list(box, src=0, group=self.handle)
         if box[1] is not None:
             raise box[1]
@@ -96,8 +116,11 @@ class Group:
 
         Args:
             accumulator: accumulator of this process; None if nothing was added.
+
+        Raises:
+            RuntimeError: another process died.
         """
-        with self._heard():
+        with self.explaining_errors():
             if self.rank > 0:
                 distributed.send_object_list([accumulator], dst=0, group=self.handle)
             for rank in range(1, self.world_size if self.rank == 0 else 0):  # one by one: they may be large
@@ -110,8 +133,12 @@ class Group:
         return accumulator
 
     @contextmanager
-    def _heard(self) -> Iterator[None]:
-        """Re-raise errors of the communication with the rank and advice."""
+    def explaining_errors(self) -> Iterator[None]:
+        """Context whose errors of communication are raised again with the rank and advice.
+
+        Raises:
+            RuntimeError: another process died.
+        """
         try:
             yield
         except RuntimeError as error:
@@ -165,7 +192,7 @@ def cpu_group() -> Iterator[Group]:
         yield Group()
         return
     group = Group(distributed.get_rank(), distributed.get_world_size())
-    with group._heard():
+    with group.explaining_errors():
         handle = distributed.new_group(backend="gloo", timeout=TIMEOUT)
     try:
         yield Group(group.rank, group.world_size, handle)

@@ -1,4 +1,4 @@
-"""Training and evaluation of networks with competition; needs timm once a network is trained."""
+"""Training and evaluation of networks with competition; timm is loaded once a network is trained."""
 
 from lwta.images import Images, open_images
 from lwta.support.processes import Group

@@ -1,4 +1,4 @@
-"""Batches for training and evaluation; which images and how they are changed depends on (seed, epoch, place) alone.
+"""Batches for training and evaluation, whose order and augmentation follow from seed, epoch and place alone.
 
 So the order needs no state: an interrupted epoch goes on in its middle, and the number of worker processes changes
 nothing.
@@ -27,13 +27,29 @@ Augment = Callable[[Tensor, torch.Generator], Tensor]
 
 
 class Batches(ABC):
-    """Inputs (n, 3, H, W) float32, normalised, and targets (n,) int64, in an order of each epoch's own.
+    """Base class of batches: inputs (n, C, H, W) float32, normalised, and targets (n,) int64, epoch by epoch.
+
+    Iterating yields the batches of epoch 0; the length is the number of steps in an epoch.
 
     Attributes:
         images: number of images in the data.
-        batch_size: images in a step of all processes together; the last, incomplete batch of an epoch is left out.
-        shuffle: whether epochs have orders of their own; without, all images come once, in their order.
-        group: of processes, each of which takes every ``world_size``-th image.
+        batch_size: images in a step of all processes together.
+        seed: seed of order and augmentation.
+        shuffle: whether each epoch has an order of its own, without its last, incomplete batch; if not, every epoch has
+            all images once, in their order.
+        group: processes, each of which takes every ``world_size``-th image.
+
+    Raises:
+        ValueError: there are fewer images than in a batch to shuffle, or the processes cannot share a batch evenly.
+
+    Example:
+        >>> class Numbers(Batches):
+        ...     def epoch(self, epoch, first=0):
+        ...         for places in self.places(epoch)[first:]:
+        ...             yield places.float().view(-1, 1, 1, 1), places
+        >>> batches = Numbers(images=4, batch_size=2, seed=0, shuffle=False, group=Group())
+        >>> [targets.tolist() for inputs, targets in batches]
+        [[0, 1], [2, 3]]
     """
 
     def __init__(self, images: int, batch_size: int, seed: int, shuffle: bool, group: Group) -> None:
@@ -48,7 +64,7 @@ class Batches(ABC):
         return self.images // self.batch_size if self.shuffle else -(-self.images // self.batch_size)
 
     def places(self, epoch: int) -> list[Tensor]:
-        """For each step of the epoch, the places of the images that this process takes."""
+        """Return the places of the images that this process takes, for each step of an epoch."""
         if self.shuffle:
             order = torch.randperm(self.images, generator=generator_of(self.seed, epoch))
             order = order[: len(self) * self.batch_size]
@@ -58,30 +74,39 @@ class Batches(ABC):
 
     @abstractmethod
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch, from step ``first`` on."""
+        """Yield the batches of an epoch, from step ``first`` on."""
 
     def fingerprint(self) -> str | None:
-        """Digest by which a run knows its data again; None where nothing can be said, which is the default."""
+        """Return a digest by which a run recognises its data; the default is None, for data that has none."""
         return None
 
     def __iter__(self) -> Iterator[Batch]:
-        """The batches of epoch 0."""
+        """Yield the batches of epoch 0."""
         return self.epoch(0)
 
 
 class TensorBatches(Batches):
-    """Images held in memory as bytes, augmented a batch at a time.
+    """Batches of images that are in memory as bytes, augmented a batch at a time.
 
     Args:
-        inputs: (n, C, H, W) uint8.
-        targets: (n,) int64.
+        inputs: images, (n, C, H, W) uint8.
+        targets: labels, (n,) int64.
         batch_size: as in `Batches`.
-        mean: of each channel, for values in 0…1.
-        std: of each channel.
+        mean: mean of each channel, for values in 0…1.
+        std: standard deviation of each channel.
         augment: function of a float batch with values in 0…1 and a generator, or None.
-        seed: of order and augmentation.
+        seed: seed of order and augmentation.
         shuffle: as in `Batches`.
         group: as in `Batches`.
+
+    Raises:
+        ValueError: as in `Batches`.
+
+    Example:
+        >>> images, labels = torch.full((4, 1, 2, 2), 255, dtype=torch.uint8), torch.arange(4)
+        >>> inputs, targets = next(iter(TensorBatches(images, labels, batch_size=2, mean=(0.5,), std=(0.5,))))
+        >>> inputs.unique(), targets
+        (tensor([1.]), tensor([0, 1]))
     """
 
     def __init__(
@@ -102,7 +127,7 @@ class TensorBatches(Batches):
         self._mean, self._std = torch.tensor(mean).view(-1, 1, 1), torch.tensor(std).view(-1, 1, 1)
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch, from step ``first`` on."""
+        """Yield the batches of an epoch, from step ``first`` on."""
         for step, places in list(enumerate(self.places(epoch)))[first:]:
             inputs = self._inputs[places].float() / 255
             if self._augment is not None:
@@ -111,21 +136,33 @@ class TensorBatches(Batches):
             yield inputs.contiguous(memory_format=torch.channels_last), self._targets[places]
 
     def fingerprint(self) -> str:
-        """Digest of all inputs, as they lie in memory, their normalisation, and the targets."""
+        """Return the digest of all inputs, as they lie in memory, their normalisation, and the targets."""
         return digest_of_content([self._inputs, self._targets, self._mean, self._std])
 
 
 class LoadedBatches(Batches):
-    """Images read and transformed one by one, by worker processes if there are any.
+    """Batches of images that are read and transformed one by one, by worker processes if there are any.
 
     Args:
-        images: the data.
-        transform: from a PIL image to a tensor (C, H, W); draws from the global generators.
+        images: labelled images.
+        transform: function of a PIL image that returns a tensor (C, H, W); it may draw from the global generators.
         batch_size: as in `Batches`.
-        workers: processes that read; 0 reads in this one.
-        seed: of order and transforms.
+        workers: number of processes that read images; with 0 this process does it.
+        seed: seed of order and transforms.
         shuffle: as in `Batches`.
         group: as in `Batches`.
+
+    Raises:
+        ValueError: as in `Batches`.
+
+    Example:
+        >>> class Whites(Images):
+        ...     classes, labels = ["white"], [0, 0]
+        ...     def image(self, index):
+        ...         return Image.new("RGB", (2, 2), "white")
+        >>> batches = LoadedBatches(Whites(), torchvision.transforms.ToTensor(), batch_size=2)
+        >>> [inputs.shape for inputs, targets in batches]
+        [torch.Size([2, 3, 2, 2])]
     """
 
     def __init__(
@@ -144,7 +181,7 @@ class LoadedBatches(Batches):
         self._workers = workers
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch, from step ``first`` on."""
+        """Yield the batches of an epoch, from step ``first`` on."""
         steps = [[(epoch, place) for place in places.tolist()] for places in self.places(epoch)[first:]]
         loader = DataLoader(
             self._dataset,
@@ -156,12 +193,12 @@ class LoadedBatches(Batches):
         yield from ((inputs, targets) for inputs, targets in loader)
 
     def fingerprint(self) -> str:
-        """Digest of the images' names, sizes and labels; their files are not read."""
+        """Return the digest of the images' names, sizes and labels; their files are not read."""
         return self._images.fingerprint()
 
 
 class _Transformed(Dataset[tuple[Tensor, int]]):
-    """Images under (epoch, place), from which with the seed follows what the transform draws."""
+    """Dataset of transformed images under (epoch, place), which with the seed decide the draws of the transform."""
 
     def __init__(self, images: Images, transform: Callable[[Image.Image], Tensor], seed: int) -> None:
         self._images, self._transform, self._seed = images, transform, seed
@@ -173,7 +210,15 @@ class _Transformed(Dataset[tuple[Tensor, int]]):
 
 
 def crop_and_flip(inputs: Tensor, generator: torch.Generator) -> Tensor:
-    """Shift each image of (n, C, H, W) by up to an eighth of its side, zeros coming in, and mirror every other one."""
+    """Augment images (n, C, H, W): shift each by up to an eighth of its side, padded with zeros, and mirror about half.
+
+    Returns:
+        Images of the same shape.
+
+    Example:
+        >>> crop_and_flip(torch.ones(2, 3, 8, 8), torch.Generator().manual_seed(0)).shape
+        torch.Size([2, 3, 8, 8])
+    """
     n, _, height, width = inputs.shape
     pad = (height // 8, width // 8)
     padded = torch.nn.functional.pad(inputs, (pad[1], pad[1], pad[0], pad[0]))
@@ -194,17 +239,20 @@ def make_batches(
     seed: int = 0,
     group: Group = Group(),  # noqa: B008 (immutable)
 ) -> Batches:
-    """Batches as a network takes them.
+    """Make batches in the size and normalisation that a network of `lwta.create_model` takes.
 
     Args:
-        images: the data.
-        config: of the network: the size of its images and their normalisation.
-        batch_size: images in a step.
+        images: labelled images.
+        config: configuration of the network, with the size of its images and their normalisation.
+        batch_size: images in a step of all processes together.
         augmentation: "crop-flip" holds all images in memory, shifts and mirrors them; "deit" and "resnet" are timm's
             transforms with the settings of these papers; "none" is for evaluation: every image once, in order.
-        workers: processes that read images.
-        seed: of order and augmentation.
+        workers: number of processes that read images; with 0 this process does it.
+        seed: seed of order and augmentation.
         group: as in `Batches`.
+
+    Raises:
+        ValueError: ``augmentation`` is unknown, an image cannot be read, or the batches are impossible as in `Batches`.
     """
     if augmentation == "crop-flip" or (augmentation == "none" and config.input_size <= 64):
         inputs, targets = in_memory(images, config.input_size)
@@ -231,7 +279,11 @@ def make_batches(
 
 
 def in_memory(images: Images, size: int) -> tuple[Tensor, Tensor]:
-    """All images, resized to (n, 3, size, size) uint8, and their labels (n,) int64."""
+    """Read all images, resized to (n, 3, size, size) uint8, and their labels, (n,) int64.
+
+    Raises:
+        ValueError: an image cannot be read.
+    """
     inputs = torch.empty(len(images), 3, size, size, dtype=torch.uint8)
     for index in range(len(images)):
         image = images.image(index)
@@ -242,7 +294,11 @@ def in_memory(images: Images, size: int) -> tuple[Tensor, Tensor]:
 
 
 def transform_of(config: ModelConfig, augmentation: str) -> Callable[[Image.Image], Tensor]:
-    """Timm's transform for training ("deit", "resnet") or evaluation ("none")."""
+    """Return timm's transform for training ("deit", "resnet") or evaluation ("none").
+
+    Raises:
+        ValueError: ``augmentation`` is none of these.
+    """
     from timm.data import create_transform
 
     settings: dict[str, dict[str, Any]] = {

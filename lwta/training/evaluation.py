@@ -1,4 +1,4 @@
-"""How good a network is on labelled images."""
+"""Evaluation of networks on labelled images."""
 
 from __future__ import annotations
 
@@ -20,15 +20,21 @@ _LEFT_OUT = -100  # ignore_index of `torch.nn.functional.cross_entropy`
 
 
 class Evaluation(NamedTuple):
-    """Figures over all images."""
+    """Figures of a network over all images.
+
+    Example:
+        >>> evaluate(nn.Identity(), [(torch.eye(3), torch.tensor([0, 1, 0]))], mode="argmax").images
+        3
+    """
 
     top1: float
     """Share of the images whose class has the largest logit."""
     top5: float
     """Share of the images whose class is among the five largest logits."""
     loss: float
-    """Mean cross-entropy."""
+    """Mean cross-entropy over the images."""
     images: int
+    """Number of images."""
 
 
 def evaluate(
@@ -39,18 +45,18 @@ def evaluate(
     mode: EvalMode = "sample",
     seed: int = 0,
 ) -> Evaluation:
-    """Accuracy of a network in eval mode.
+    """Return accuracy and loss of a network in eval mode on labelled images.
 
     Args:
-        model: the network; with or without competition.
+        model: the network, with or without competition.
         loader: batches of inputs and targets (n,) int64. `Batches` that are shared among processes are evaluated by
             all of them together.
         draws: forward passes whose logits are averaged, with winners drawn anew; the authors of DISCOVER use 3 to 6.
         mode: "sample"; or "argmax" or "expected", which are deterministic and take one pass.
-        seed: of the sampled winners; the global generators are left as they were.
+        seed: seed of the sampled winners; the global generators are left as they were.
 
     Raises:
-        ValueError: the loader is empty, ``draws`` less than 1, or a label none of the network's outputs.
+        ValueError: the loader is empty, ``draws`` is less than 1, or a label is not the index of an output.
 
     Example:
         >>> import torch
@@ -61,8 +67,10 @@ def evaluate(
     totals = torch.zeros(4, dtype=torch.float64, device=device_of(model))
     with evaluating(model) as device, seeded(seed, device), torch.inference_mode(), _mode(model, mode):
         for inputs, labels in loader:
-            inputs, targets = inputs.to(device, non_blocking=True), labels.to(device, non_blocking=True)
-            logits = average_logits(model, inputs, draws if mode == "sample" else 1).float()
+            targets = labels.to(device, non_blocking=True)
+            logits = average_logits(
+                model, inputs.to(device, non_blocking=True), draws if mode == "sample" else 1
+            ).float()
             check_labels(labels, logits.shape[1])
             ranked = logits.topk(min(5, logits.shape[1])).indices == targets[:, None]
             loss = F.cross_entropy(logits, targets, reduction="sum")
@@ -74,9 +82,9 @@ def evaluate(
 
 
 def check_labels(labels: Tensor, outputs: int) -> None:
-    """Raise ValueError unless each label is the number of an output, or that which PyTorch's losses leave out.
+    """Raise ValueError unless each label is the index of an output, or −100, which PyTorch's losses ignore.
 
-    Labels on a GPU are not looked at, since that would wait for it.
+    Labels on a GPU are not checked, since that would wait for it.
     """
     if labels.is_floating_point() or not labels.is_cpu:
         return
@@ -87,7 +95,7 @@ def check_labels(labels: Tensor, outputs: int) -> None:
 
 @contextmanager
 def _mode(model: nn.Module, mode: EvalMode) -> Iterator[None]:
-    """How winners are found in eval mode, for a while."""
+    """Context in which all competitive layers find their winners in this mode; afterwards each has its own again."""
     before = [(layer, layer.eval_mode) for _, layer in competitions(model)]
     try:
         for layer, _ in before:

@@ -1,4 +1,4 @@
-"""The folder of a run, which belongs to one training at a time."""
+"""Folder of a run, which one training uses at a time."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _held: set[int] = set()  # descriptors of locked folders
 
 @contextmanager
 def own_folder(folder: Path | None, group: Group) -> Iterator[None]:
-    """While the context lasts, no other training may use the folder; None does nothing.
+    """Context in which no other training may use the folder.
 
-    The lock is the system's and ends with the process, however that ends. It is not taken where the file system has no
-    locks.
+    The lock is the system's and ends with the process, however that ends. Where the file system has no locks, there is
+    none.
 
     Args:
-        folder: made if it is not there.
-        group: of processes that train together; the first one locks for all of them.
+        folder: folder of the run, created if it does not exist; None does nothing.
+        group: processes that train together; that of rank 0 locks for all of them.
 
     Raises:
         ValueError: another training uses the folder.
@@ -45,7 +45,11 @@ def own_folder(folder: Path | None, group: Group) -> Iterator[None]:
 
 
 def _lock(folder: Path) -> int | None:
-    """Descriptor of the folder, which is locked as long as it is open; None where there are no locks."""
+    """Lock a folder, and return its descriptor, which holds the lock while it is open; None where there are no locks.
+
+    Raises:
+        BlockingIOError: another process holds the lock.
+    """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -59,7 +63,7 @@ def _lock(folder: Path) -> int | None:
 
 
 def _release() -> None:
-    """In a forked process, which reads images: it may outlive a killed training for a moment, and must not lock."""
+    """Close the locks in a forked process, which reads images and may outlive a killed training for a moment."""
     while _held:
         os.close(_held.pop())
 

@@ -1,4 +1,4 @@
-"""What a run says while it goes on: a bar, a table, and TensorBoard where it is installed."""
+"""Log of a run while it goes on: a progress bar, a table, and TensorBoard where it is installed."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Any
 from lwta.support.files import write_atomically
 
 Row = dict[str, float | int]
+"""Figures of an epoch by name."""
 
 
 def write_table(rows: list[Row], path: Path) -> None:
-    """All epochs as CSV, in place of what is there."""
+    """Write the rows of all epochs as CSV, in place of the file that exists."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
     writer.writeheader()
@@ -22,7 +23,7 @@ def write_table(rows: list[Row], path: Path) -> None:
 
 
 def bar_text(row: Row) -> dict[str, str]:
-    """The figures of the last epoch that the bar shows."""
+    """Return the figures of an epoch that the progress bar shows, as text."""
     shown = {
         "test": ("test_top1", ".1%"),
         "active": ("active", ".1%"),
@@ -33,7 +34,11 @@ def bar_text(row: Row) -> dict[str, str]:
 
 
 class Board:
-    """TensorBoard, or nothing where it is not installed."""
+    """Board of TensorBoard's curves; where TensorBoard is not installed, it does nothing.
+
+    Args:
+        folder: folder of the curves.
+    """
 
     def __init__(self, folder: Path) -> None:
         try:
@@ -44,7 +49,7 @@ class Board:
             self._writer = SummaryWriter(str(folder))
 
     def add(self, row: Row) -> None:
-        """The figures of an epoch."""
+        """Add the figures of an epoch."""
         if self._writer is not None:
             for name, value in row.items():
                 self._writer.add_scalar(name, value, row["epoch"])

@@ -25,14 +25,21 @@ from lwta.training.trainer import Trainer
 
 
 class Training(NamedTuple):
-    """What `train` gives back."""
+    """Result of `train`.
+
+    Example:
+        >>> evaluation = Evaluation(top1=0.9, top5=1.0, loss=0.3, images=100)
+        >>> Training(nn.Identity(), [{"epoch": 0, "lr": 0.1}], {"argmax": evaluation}).evaluations["argmax"].top1
+        0.9
+    """
 
     model: nn.Module
     """The trained network, in eval mode: the moving average of the weights, if the recipe has one."""
     history: list[Row]
-    """A row for each epoch, as in log.csv."""
+    """Figures of each epoch by name, as in log.csv."""
     evaluations: dict[str, Evaluation]
-    """On the test data: "sample", one draw; "average", several; "argmax". Without competition, "argmax" alone."""
+    """Evaluations on the test data: "sample", one draw; "average", several; "argmax". Without competition, only the
+    last; without test data, none."""
 
 
 def train(
@@ -55,7 +62,7 @@ def train(
 
     With ``out``, that folder gets ``checkpoint.pt`` (everything needed to go on, after each epoch and every
     ``checkpoint_every`` steps), ``log.csv`` (a row for each epoch), and at the end ``model/`` for `lwta.load_model` and
-    ``result.json``. Calling again with the same arguments goes on, or gives back what is finished; a folder of another
+    ``result.json``. Calling again with the same arguments goes on, or returns the finished result; a folder of another
     network, other data or other settings is refused, and so is one in which another training runs. The same seed gives
     the same run; on the CPU to the last bit, with the same number of threads.
 
@@ -71,20 +78,21 @@ def train(
             batches for training, and for evaluation or None.
         recipe: "deit", "resnet", "cifar", or a `Recipe`.
         out: folder; None keeps nothing.
-        seed: of the order of the images, their augmentation and the winners. The first weights are the model's own.
-        workers: processes that read images.
-        device: where to train; None takes a GPU if there is one.
-        amp: mixed precision in this type.
+        seed: seed of the order of the images, their augmentation and the winners. The first weights are the model's.
+        workers: number of processes that read images; with 0 this process does it.
+        device: device to train on; None takes a GPU if there is one.
+        amp: type of mixed precision; None trains in the type of the parameters.
         compile: run steps through `torch.compile`.
-        draws: of the averaged evaluation at the end.
-        checkpoint_every: steps between two checkpoints within an epoch.
+        draws: number of draws of the averaged evaluation at the end.
+        checkpoint_every: steps between two checkpoints within an epoch; None writes them after epochs only.
         progress: show a bar with the loss, accuracies, share of active units, winner entropy and dead units.
-        **settings: of the recipe, to change: ``epochs=10, lr=0.05``.
+        **settings: settings of the recipe to change, such as ``epochs=10, lr=0.05``.
 
     Raises:
-        FileNotFoundError, ValueError: the data cannot be opened; a setting or a label is unknown or out of range;
-            ``out`` holds a run with other settings or a damaged checkpoint, or another training uses it; the loss or
-            the weights are no longer finite.
+        FileNotFoundError: there is no such folder or archive.
+        ValueError: the data cannot be opened, or has more classes than the network has outputs; a setting or a label is
+            unknown or out of range; ``out`` holds a run with other settings or a damaged checkpoint, or another
+            training uses it; the loss or the weights are no longer finite.
 
     Example:
         >>> import torch
@@ -129,6 +137,7 @@ def train(
 def _open(
     model: nn.Module, source: str | Path, recipe: Recipe, workers: int, seed: int, group: Group
 ) -> tuple[Batches, Batches | None]:
+    """Open a source of images as batches for training and, if it has a test split, for evaluation."""
     config = config_of(model)
     images = open_images(source, "train")
     if len(images.classes) > config.num_classes:
@@ -146,6 +155,7 @@ def _open(
 
 
 def _evaluations(model: nn.Module, batches: Batches, draws: int) -> dict[str, Evaluation]:
+    """Evaluate a network in each way that `Training.evaluations` lists."""
     argmax = evaluate(model, batches, mode="argmax")
     if not any(True for _ in competitions(model)):
         return {"argmax": argmax}
@@ -154,6 +164,7 @@ def _evaluations(model: nn.Module, batches: Batches, draws: int) -> dict[str, Ev
 
 
 def _write(model: nn.Module, evaluations: dict[str, Evaluation], out: Path) -> None:
+    """Write the results of a finished run into its folder."""
     if hasattr(model, "lwta_config"):
         save_model(model, out / "model")
     text = json.dumps({name: found._asdict() for name, found in evaluations.items()}, indent=1) + "\n"

@@ -1,4 +1,4 @@
-"""Everything that an interrupted run needs to go on, bit for bit."""
+"""State of a run: everything that an interrupted one needs to go on, bit for bit."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ _SHOWN = 4
 
 
 def random_state(device: torch.device) -> dict[str, Any]:
-    """The states of the global generators of Python, NumPy, torch and the device, in what ``weights_only`` reads."""
+    """Return the states of the global generators of Python, NumPy, torch and the device.
+
+    They are tensors, containers, numbers and texts, which `torch.load` reads with ``weights_only=True``.
+    """
     numpy: Any = np.random.get_state(legacy=True)
     name, keys, position, has_gauss, gauss = numpy
     version, internal, gauss_next = random.getstate()
@@ -39,7 +42,7 @@ def random_state(device: torch.device) -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any], device: torch.device) -> None:
-    """The inverse of `random_state`."""
+    """Set the global generators to the states that `random_state` returned."""
     version, internal, gauss_next = state["python"]
     random.setstate((version, tuple(internal), gauss_next))
     name, keys, position, has_gauss, gauss = state["numpy"]
@@ -50,9 +53,10 @@ def set_random_state(state: dict[str, Any], device: torch.device) -> None:
 
 
 def network_settings(model: nn.Module) -> dict[str, Any]:
-    """What the network is, apart from its weights and what a run changes.
+    """Return the settings of a network, without its weights and without the settings that a run changes.
 
-    The settings of a network of `lwta.create_model`; of another network the type and the repr of each module.
+    For a network of `lwta.create_model` these are the settings of its configuration; for another network, type and repr
+    of each module by its name.
     """
     config = getattr(model, "lwta_config", None)
     if isinstance(config, ModelConfig):
@@ -64,24 +68,25 @@ def network_settings(model: nn.Module) -> dict[str, Any]:
 
 
 def _settings_of(config: ModelConfig) -> dict[str, Any]:
+    """Return the settings of a configuration, without those that a run changes."""
     return {name: value for name, value in config.to_dict().items() if name not in _VARIABLE}
 
 
 def save_state(state: dict[str, Any], path: Path) -> None:
-    """Write the state of a run with its checksum; the file is the last complete one at every moment."""
+    """Write the state of a run with its checksum; the file is a complete state at every moment."""
     state = {**state, CHECKSUM: digest_of_content(state)}
     write_atomically(path, lambda temporary: torch.save(state, temporary))
 
 
 def load_state(path: Path, settings: Mapping[str, Any], *, changeable: Collection[str] = ()) -> dict[str, Any] | None:
-    """The state of the run in this file, or None if there is no file.
+    """Read the state of a run; return None if there is no file.
 
-    Compared are the settings that the file has: version 0.1.0 did not write all of them. For the network's, what the
-    folder ``model`` beside the file says stands in, if it is there.
+    Settings that the file lacks, as version 0.1.0 did not write all of them, are not compared. If it lacks those of the
+    network, the configuration in the folder ``model`` beside the file serves instead, if that exists.
 
     Args:
-        path: of the file.
-        settings: of the present run; a setting may be a mapping of settings.
+        path: the file.
+        settings: settings of the present run; a setting may be a mapping of settings.
         changeable: names of settings that may differ.
 
     Raises:
@@ -101,6 +106,7 @@ def load_state(path: Path, settings: Mapping[str, Any], *, changeable: Collectio
 
 
 def _read(path: Path) -> dict[str, Any]:
+    """Read the state of a run; raise ValueError if the file is damaged, or no such state."""
     try:
         state = read_checkpoint(path)
     except ValueError as error:
@@ -115,7 +121,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _saved_config(saved: Mapping[str, Any], folder: Path) -> ModelConfig | None:
-    """The configuration that a run wrote, with the defaults of settings that later versions have added."""
+    """Return the configuration that a run wrote, with the defaults of settings that later versions added, or None."""
     try:
         return ModelConfig.from_dict(saved["network"]) if "network" in saved else read_config(folder)
     except (OSError, ValueError):  # the network is of another origin, or the run has not ended
@@ -123,12 +129,12 @@ def _saved_config(saved: Mapping[str, Any], folder: Path) -> ModelConfig | None:
 
 
 def _differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Each setting that differs, as it was and as it is."""
+    """Return a text for each setting that differs, with both of its values."""
     found = []
     for name, value in now.items():
         if isinstance(value, Mapping) and isinstance(saved[name], Mapping):
             names = dict.fromkeys([*saved[name], *value])
-            found += _differences(*({one: part.get(one) for one in names} for part in (saved[name], value)))
+            found += _differences(*({key: part.get(key) for key in names} for part in (saved[name], value)))
         elif saved[name] != value:
             found.append(f"{name} {_short(saved[name])}, now {_short(value)}")
     return found

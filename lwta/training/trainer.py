@@ -1,11 +1,9 @@
-"""The training loop, which can be interrupted at any step."""
+"""Training loop, which can be interrupted at any step."""
 
 from __future__ import annotations
 
-import json
 import math
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -18,36 +16,38 @@ from tqdm import tqdm
 from lwta.loss import ELBOLoss
 from lwta.models.checkpoint import mismatches
 from lwta.network import competitions
-from lwta.schedule import TemperatureSchedule
-from lwta.support.files import remove_abandoned, write_atomically
+from lwta.support.files import remove_abandoned
 from lwta.support.seeds import derive, seed_all
 from lwta.training.batches import Batches
+from lwta.training.divergence import DIVERGED, REMEDIES, count_broken, finite_tensors, note_divergence
 from lwta.training.evaluation import check_labels, evaluate
 from lwta.training.log import Board, Row, bar_text, write_table
+from lwta.training.optimization import make_moving_average, make_optimizer, make_temperature_schedule, wrapped
 from lwta.training.recipes import Recipe
 from lwta.training.state import load_state, network_settings, random_state, save_state, set_random_state
 from lwta.winner_usage import usage
 
 CHECKPOINT, TABLE = "checkpoint.pt", "log.csv"
-DIVERGED = "diverged.json"  # there as long as the run has not come past the checkpoint after which it diverged
-REMEDIES = ("lr", "clip_grad")  # settings with which a run that diverged may go on
 _MONITORED = 2  # batches whose winners are counted after each epoch
 
 
 class Trainer:
-    """A run: the network, its optimiser and schedules, and how far it has come.
+    """Run of training: the network, its optimiser and schedules, and how far it has come.
 
     Args:
         model: the network, on its device.
         train: batches to train on.
         test: batches to evaluate on after each epoch, or None.
-        recipe: the numbers.
+        recipe: settings of the training.
         out: folder for the checkpoint and the log, which no other training uses, or None to keep nothing.
-        seed: of the winners.
+        seed: seed of the winners.
         amp: type of mixed precision, or None.
-        compile: whether steps run through ``torch.compile``.
+        compile: run steps through ``torch.compile``.
         checkpoint_every: steps between two checkpoints within an epoch; None writes them after epochs only.
-        progress: whether to show a bar.
+        progress: show a bar.
+
+    Raises:
+        ValueError: a setting is unknown or out of range.
     """
 
     def __init__(
@@ -71,28 +71,29 @@ class Trainer:
         self._progress = progress and self.group.rank == 0
         self._competes = any(True for _ in competitions(model))
         self.loss = ELBOLoss(model, kl_weight=recipe.kl_weight, label_smoothing=recipe.label_smoothing)
-        self.temperature = _temperature(model, recipe) if self._competes else None
-        self.optimizer, self.scheduler = _optimizer(model, recipe, len(train))
-        self.ema = _ema(model, recipe.ema)
+        self.temperature = make_temperature_schedule(model, recipe) if self._competes else None
+        self.optimizer, self.scheduler = make_optimizer(model, recipe, len(train))
+        self.ema = make_moving_average(model, recipe.ema)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=amp == torch.float16)
-        self._forward = _wrapped(model, self.device, self.group.world_size, compile)
+        self._forward = wrapped(model, self.device, self.group.world_size, compile)
         self.epoch, self.step = 0, 0
         self.history: list[Row] = []
-        self._sums = torch.zeros(3, dtype=torch.float64, device=self.device)  # loss, right ones, images of this epoch
+        # loss, correct predictions and images of this epoch
+        self._sums = torch.zeros(3, dtype=torch.float64, device=self.device)
         self._seconds = 0.0
-        self._watched = [name for name, value in model.state_dict().items() if _is_finite(value)]
+        self._watched = finite_tensors(model)
 
     @property
     def result(self) -> nn.Module:
-        """The network that is evaluated and saved: the moving average, if there is one."""
+        """Network that is evaluated and saved: the moving average of the weights, if there is one."""
         return self.model if self.ema is None else self.ema.module
 
     def run(self) -> None:
         """Train to the end, from where the run in the folder stands.
 
         Raises:
-            ValueError: the folder holds another run or a damaged checkpoint; a label is none of the outputs; the loss
-                or the weights are no longer finite, in which case the last finite checkpoint stays.
+            ValueError: the folder holds another run or a damaged checkpoint; a label is not the index of an output; the
+                loss or the weights are no longer finite, in which case the last finite checkpoint stays.
         """
         seed_all(derive(self.seed, self.group.rank))
         if self._out is not None:
@@ -112,6 +113,7 @@ class Trainer:
                     board.add(self.history[-1])
 
     def _run_epoch(self, bar: tqdm) -> None:
+        """Train to the end of the present epoch."""
         began = time.perf_counter() - self._seconds
         self.model.train()
         for inputs, targets in self.train.epoch(self.epoch, self.step):
@@ -120,10 +122,10 @@ class Trainer:
             self._seconds = time.perf_counter() - began
             bar.update()
             if bar.n % 10 == 0:
-                loss, right, images = self._sums.tolist()
+                loss, correct, images = self._sums.tolist()
                 last = bar_text(self.history[-1]) if self.history else {}
                 images = max(images, 1)
-                bar.set_postfix(epoch=self.epoch, loss=f"{loss / images:.3f}", train=f"{right / images:.1%}", **last)
+                bar.set_postfix(epoch=self.epoch, loss=f"{loss / images:.3f}", train=f"{correct / images:.1%}", **last)
             if self._checkpoint_every and self.step % self._checkpoint_every == 0 and self.step < len(self.train):
                 if self._out is not None:
                     self._finite_sums()
@@ -131,6 +133,7 @@ class Trainer:
         self._end_epoch()
 
     def _take_step(self, inputs: Tensor, targets: Tensor) -> None:
+        """Take one step of optimiser, schedule and moving average, and add up the figures of the epoch."""
         with torch.autocast(self.device.type, self._amp, enabled=self._amp is not None):
             logits = self._forward(inputs)
             check_labels(targets, logits.shape[-1])
@@ -147,54 +150,49 @@ class Trainer:
         self.scheduler.step_update(steps)
         if self.ema is not None:
             self.ema.update(self.model, step=steps)
-        right = (logits.detach().argmax(1) == targets).sum()
-        found = torch.stack([loss.detach() * len(targets), right, right.new_tensor(len(targets))])
-        if self.scaler.is_enabled():  # a step whose loss overflows in float16 is passed over, and so not counted
-            found = found.where(loss.isfinite(), 0)
-        self._sums += found
+        correct = (logits.detach().argmax(1) == targets).sum()
+        sums = torch.stack([loss.detach() * len(targets), correct, correct.new_tensor(len(targets))])
+        if self.scaler.is_enabled():  # the scaler skips a step whose loss overflows in float16: it does not count
+            sums = sums.where(loss.isfinite(), 0)
+        self._sums += sums
 
     def _finite_sums(self) -> list[float]:
-        """Loss, right ones and images of this epoch so far, of all processes; waits for the device.
+        """Return loss, correct predictions and images of this epoch so far, over all processes; waits for the device.
 
         Raises:
             ValueError: in one of the processes, the loss or a weight is no longer finite.
         """
-        found = torch.cat([self._sums, self._broken_weights().view(1)])
-        loss, right, images, broken = self.group.sum(found).tolist()
+        sums = torch.cat([self._sums, self._count_broken().view(1)])
+        loss, correct, images, broken = self.group.sum(sums).tolist()
         if not math.isfinite(loss):
             raise self._divergence("loss is")
         if broken:
             raise self._divergence("weights are")
-        return [loss, right, images]
+        return [loss, correct, images]
 
-    def _broken_weights(self) -> Tensor:
-        """How many tensors of the network have lost their finite values; 0-dim, float64."""
-        broken = torch.zeros((), dtype=torch.float64, device=self.device)
-        for model in {self.model, self.result}:
-            state = model.state_dict()
-            for name in self._watched:
-                broken += ~state[name].isfinite().all()
-        return broken
+    def _count_broken(self) -> Tensor:
+        """Return how many parameters and buffers that were finite at the start are no longer, 0-dim float64."""
+        return count_broken({self.model, self.result}, self._watched, self.device)
 
     def _divergence(self, what: str) -> ValueError:
-        """The error that says that the run diverged, and how it can go on."""
+        """Return the error that says that the run diverged and how it can go on; note it in the run's folder."""
         text = f"the {what} no longer finite in epoch {self.epoch}; lower lr or set clip_grad"
         if self._out is not None and (path := self._out / CHECKPOINT).exists():
             if self.group.rank == 0:
-                where = json.dumps({"epoch": self.epoch, "step": self.step}) + "\n"
-                write_atomically(self._out / DIVERGED, lambda file: file.write_text(where, encoding="utf-8"))
+                note_divergence(self._out, self.epoch, self.step)
             text += f", and the run goes on from its last finite checkpoint, {path}; or begin anew in another folder"
         return ValueError(text)
 
     def _end_epoch(self) -> None:
-        loss, right, images = self._finite_sums()
-        if not images:  # every step was passed over
+        """Add the row of the epoch that has ended to the history, and save the run."""
+        loss, correct, images = self._finite_sums()
+        if not images:  # every step was skipped
             raise self._divergence("loss is")
         row: Row = {"epoch": self.epoch, "lr": self.optimizer.param_groups[0]["lr"]}
         if self.temperature is not None:
             row["temperature"] = self.temperature.temperature
             self.temperature.step()
-        row |= {"train_loss": loss / images, "train_top1": right / images, "seconds": self._seconds}
+        row |= {"train_loss": loss / images, "train_top1": correct / images, "seconds": self._seconds}
         if self.test is not None:
             found = evaluate(self.result, self.test)
             row |= {"test_loss": found.loss, "test_top1": found.top1, "test_top5": found.top5}
@@ -209,7 +207,7 @@ class Trainer:
 
     @cached_property
     def _settings(self) -> dict[str, Any]:
-        """What must be the same for a run to go on; what is not known here is left out."""
+        """Settings that must be the same for a run to go on; unknown ones are left out."""
         own = {
             "seed": self.seed,
             "processes": self.group.world_size,
@@ -226,7 +224,7 @@ class Trainer:
         return {**asdict(self.recipe), **own, "network": network_settings(self.model), **known}
 
     def _parts(self) -> dict[str, Any]:
-        """Everything with a ``state_dict``."""
+        """Return the parts of the run that have a ``state_dict``, by name."""
         parts = {
             "model": self.model,
             "optimizer": self.optimizer,
@@ -238,6 +236,7 @@ class Trainer:
         return {name: part for name, part in parts.items() if part is not None}
 
     def _save(self) -> None:
+        """Write checkpoint and table into the run's folder, if it has one."""
         if self._out is None:
             return
         generators = self.group.gather(random_state(self.device))
@@ -253,7 +252,11 @@ class Trainer:
         self.group.wait()
 
     def _resume(self, out: Path) -> None:
-        """Go on where the run in the folder stands, if there is one."""
+        """Go on where the run in the folder stands, if there is one.
+
+        Raises:
+            ValueError: the run is another one, its checkpoint is damaged, or its weights are not finite.
+        """
         path, diverged = out / CHECKPOINT, (out / DIVERGED).exists()
         state = load_state(path, self._settings, changeable=REMEDIES if diverged else ())
         if self.group.rank == 0:
@@ -268,10 +271,11 @@ class Trainer:
         self._restore(state)
         if diverged:
             self.scheduler.step_update(self.epoch * len(self.train) + self.step)
-        if self._broken_weights():
+        if self._count_broken():
             raise ValueError(f"the weights in {path} are not finite; begin anew in another folder, with a lower lr")
 
     def _restore(self, state: dict[str, Any]) -> None:
+        """Take over everything from the state of a run."""
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         self.epoch, self.step, self._seconds = state["epoch"], state["step"], state["seconds"]
@@ -280,66 +284,6 @@ class Trainer:
         set_random_state(state["generators"][self.group.rank], self.device)
 
 
-def _temperature(model: nn.Module, recipe: Recipe) -> TemperatureSchedule:
-    return TemperatureSchedule(
-        model,
-        recipe.temperature,
-        kind=recipe.temperature_schedule,
-        end=recipe.temperature_end,
-        factor=recipe.temperature_factor,
-        every=recipe.temperature_every,
-        total=recipe.epochs,
-    )
-
-
-def _optimizer(model: nn.Module, recipe: Recipe, steps: int) -> tuple[torch.optim.Optimizer, Any]:
-    """Timm's optimiser, without weight decay on biases and norms, and its schedule, which follows steps."""
-    from timm.optim import create_optimizer_v2
-    from timm.scheduler import create_scheduler_v2
-
-    scale = recipe.batch_size / recipe.lr_batch if recipe.lr_batch else 1.0
-    optimizer = create_optimizer_v2(
-        model,
-        recipe.optimizer,
-        lr=recipe.lr * scale,
-        weight_decay=recipe.weight_decay,
-        momentum=recipe.momentum,
-    )
-    scheduler, _ = create_scheduler_v2(
-        optimizer,
-        recipe.schedule,
-        num_epochs=recipe.epochs,
-        decay_epochs=recipe.decay_epochs,
-        decay_rate=recipe.decay_rate,
-        min_lr=recipe.min_lr,
-        warmup_lr=recipe.warmup_lr,
-        warmup_epochs=min(recipe.warmup_epochs, recipe.epochs - 1),
-        step_on_epochs=False,
-        updates_per_epoch=steps,
-    )
-    return optimizer, scheduler
-
-
-def _ema(model: nn.Module, decay: float | None) -> Any:
-    from timm.utils import ModelEmaV3
-
-    return None if decay is None else ModelEmaV3(model, decay=decay, use_warmup=True)
-
-
 def _tensors(state: dict[str, Any]) -> dict[str, Tensor]:
-    """The entries of a state dict less what modules add in forms of their own."""
+    """Return the tensors of a state dict, without the entries of other types that modules may add."""
     return {name: value for name, value in state.items() if isinstance(value, Tensor)}
-
-
-def _is_finite(value: Any) -> bool:
-    """Whether this entry of a state dict is a tensor that can lose its finite values."""
-    return isinstance(value, Tensor) and value.is_floating_point() and bool(value.isfinite().all())
-
-
-def _wrapped(model: nn.Module, device: torch.device, world_size: int, compile: bool) -> Callable[[Tensor], Tensor]:
-    """The network as steps call it: data-parallel among several processes, compiled on demand."""
-    forward: Any = model
-    if world_size > 1:
-        devices = [device.index] if device.type == "cuda" else None
-        forward = nn.parallel.DistributedDataParallel(model, device_ids=devices)
-    return torch.compile(forward) if compile else forward

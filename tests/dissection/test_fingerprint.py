@@ -19,12 +19,12 @@ from torchvision.transforms import v2
 
 from lwta.dissection import Probe
 from lwta.dissection.store.fingerprint import (
-    describe,
     fingerprint_architecture,
     fingerprint_images,
     fingerprint_probe,
     fingerprint_weights,
 )
+from lwta.dissection.store.transform_text import describe
 from lwta.images import base
 from lwta.images.folders import FolderProbe
 
