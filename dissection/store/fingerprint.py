@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from lwta.dissection.store.functions import bytecode, is_current
 from lwta.images import Probe
 from lwta.support.digests import checksum, digest_of_tensors
 
@@ -115,16 +116,12 @@ def _name(thing: object) -> str:
 
 
 def _source(function: FunctionType) -> str:
-    """Source of a function; its code where there is no file to read it from."""
+    """Source of a function; its code where there is no file to read it from, or the file holds another by now."""
     try:
-        return inspect.getsource(function)
+        source = inspect.getsource(function)
     except (OSError, TypeError):
-        return _code(function.__code__)
-
-
-def _code(code: CodeType) -> str:
-    constants = [_code(one) if isinstance(one, CodeType) else repr(one) for one in code.co_consts]
-    return f"{code.co_code.hex()} {code.co_names} {constants}"
+        return bytecode(function.__code__)
+    return source if is_current(inspect.unwrap(function).__code__) else bytecode(function.__code__)
 
 
 def _surroundings(function: FunctionType, depth: int) -> str:
