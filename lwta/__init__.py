@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 from lwta import functional
 from lwta.calibration import calibrate
+from lwta.competition import Competition
 from lwta.conversion import convert
-from lwta.layers import LWTA, Competition, LWTAConv2d, LWTALinear, LWTAMlp
+from lwta.layers import LWTA, LWTAConv2d, LWTALinear, LWTAMlp
 from lwta.loss import ELBOLoss
 from lwta.models import create_model, list_models
 from lwta.models.checkpoint import load_checkpoint

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from lwta.checks import check_eval_mode
-from lwta.layers import EvalMode
+from lwta.competition import EvalMode
 from lwta.network import competitions
 from lwta.support.running import evaluating, inputs_of
 from lwta.support.seeds import seeded

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lwta.checks import check_competitors
-from lwta.layers import LWTA, CompetitionKeywords, CompetitionSettings
+from lwta.competition import CompetitionKeywords, CompetitionSettings
+from lwta.layers import LWTA
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

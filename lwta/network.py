@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lwta.checks import check_eval_mode, check_temperature
-from lwta.layers import Competition, EvalMode
+from lwta.competition import Competition, EvalMode
 
 
 def competitions(model: nn.Module) -> Iterator[tuple[str, Competition]]:

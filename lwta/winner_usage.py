@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lwta.layers import Competition
+from lwta.competition import Competition
 from lwta.network import competitions
 from lwta.support.running import evaluating, inputs_of
 from lwta.support.seeds import seeded

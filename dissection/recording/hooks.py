@@ -8,8 +8,8 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor, nn
 
+from lwta.competition import Competition
 from lwta.dissection.recording.activations import Activations, Pool, PooledOutput, PooledWinners, resolve_pool
-from lwta.layers import Competition
 from lwta.support.text import did_you_mean
 from lwta.winners import Winners
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import is_dataclass
 from enum import Enum
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import Any
@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lwta.competition import Competition
 from lwta.dissection.store.functions import (
     acts,
     digest_of_source,
@@ -29,9 +30,9 @@ from lwta.dissection.store.functions import (
     is_own_class,
     names_altered,
     names_assigned,
+    names_used,
     reached,
 )
-from lwta.layers import Competition
 from lwta.support.digests import checksum
 
 PLACE = re.compile(r"(?:cpu|cuda|mps|xpu|meta)(?::\d+)?")
@@ -57,10 +58,18 @@ def fingerprint_code(model: nn.Module) -> str:
     Returns:
         The four digests with their names, each of 8 hexadecimal digits, for a message that names what changed.
     """
-    reader = _Reader()
     modules = dict(model.named_modules())
+    reader = _Reader(map(type, modules.values()))
     for module in modules.values():
         reader.read_module(module)
+    parts, before = _parts(model, modules, reader), None
+    while parts != before:  # what is read of attributes may assign what was taken for a setting
+        parts, before = _parts(model, modules, reader), parts
+    return ", ".join(f"{part} {checksum(chr(0).join(sorted(texts)))[:8]}" for part, texts in parts.items())
+
+
+def _parts(model: nn.Module, modules: Mapping[str, nn.Module], reader: _Reader) -> dict[str, set[str]]:
+    """The texts of each part, as far as the reader knows what is assigned."""
     hooks = [f"{name} {hook}" for name, module in modules.items() for hook in _acting_hooks(module, reader)]
     attributes = [
         f"{name}.{attribute}={text}"
@@ -69,18 +78,22 @@ def fingerprint_code(model: nn.Module) -> str:
     ]
     kept = set(model.state_dict())
     buffers = [
-        f"{name}={_tensor(value)}"
+        f"{name}={text}"
         for name, value in model.named_buffers()
-        if name not in kept and name.rpartition(".")[2] not in reader.assigned
+        if name not in kept and (text := reader.setting(name.rpartition(".")[2], value)) is not None
     ]
-    parts = {"forward": reader.texts(), "attributes": attributes, "buffers": buffers, "hooks": hooks}
-    return ", ".join(f"{part} {checksum(chr(0).join(sorted(texts)))[:8]}" for part, texts in parts.items())
+    return {"forward": {*reader.texts()}, "attributes": {*attributes}, "buffers": {*buffers}, "hooks": {*hooks}}
 
 
 class _Reader:
-    """Reader of functions, and of the functions that these reach."""
+    """Reader of functions, and of the functions that these reach.
 
-    def __init__(self) -> None:
+    Args:
+        classes: classes of the network's modules, whose methods functions of one's own may call.
+    """
+
+    def __init__(self, classes: Iterable[type]) -> None:
+        self._classes = {kind for kind in classes if is_own_class(kind)}
         self.assigned: set[str] = set()
         """Names that the functions read so far assign."""
         self._altered: set[str] = set()
@@ -97,6 +110,11 @@ class _Reader:
         """Read the ``forward`` of a module, and the ``__call__`` of its class if that is the user's own."""
         if isinstance(module, torch.jit.ScriptModule):
             self._texts.add(f"TorchScript {module.code}" if hasattr(module, "forward") else "TorchScript")
+            return
+        if isinstance(module, torch.fx.GraphModule):  # made of other code, so that its file says nothing
+            self._texts.add(f"graph {module.code}")
+            for node in module.graph.nodes:
+                self._read_own(node.target, None)
             return
         owner = type(module)
         forward = vars(module).get("forward", inspect.getattr_static(owner, "forward", None))
@@ -118,6 +136,14 @@ class _Reader:
                 self._found(function.__qualname__, default, owner)
         for name, value in reached(function, owner, own):
             self._found(name, value, owner)
+        for other in self._classes - {owner} if own else ():  # a method of another module, such as encoder.features
+            for name in names_used(function):
+                self._read_own(inspect.getattr_static(other, name, None), other)
+
+    def _read_own(self, value: Any, owner: type | None) -> None:
+        for function in functions_of(value):
+            if is_own(function):
+                self.read(function, owner)
 
     def _found(self, name: str, value: Any, owner: type | None) -> None:
         """Read the functions of a value that a function uses; keep any other value as a constant."""
@@ -178,14 +204,14 @@ class _Reader:
         elif isinstance(value, list | tuple):
             items = value
         elif (is_dataclass(value) or isinstance(value, SimpleNamespace)) and hasattr(value, "__dict__"):
-            return self.plain(vars(value), depth)
+            return self._held(value, depth)
         else:
             return None
         texts = [self.plain(item, depth) for item in items]
         return None if None in texts else f"[{', '.join(map(str, texts))}]"
 
     def _held(self, thing: object, depth: int) -> str:
-        """Return the settings of an object whose method is called; empty for modules, which are read by themselves."""
+        """Return the settings of an object; empty for modules, which are read by themselves."""
         if isinstance(thing, nn.Module):
             return ""
         held = ((name, self.setting(name, value, depth)) for name, value in getattr(thing, "__dict__", {}).items())
@@ -204,6 +230,8 @@ def _settings(module: nn.Module, reader: _Reader, own: bool) -> Iterator[tuple[s
     for name, value in vars(module).items():
         if name in UNREAD or (not own and (name.startswith("_") or not is_scalar(value))):
             continue
+        if isinstance(inspect.getattr_static(type(module), name, None), cached_property):  # computed on first use
+            continue
         text = reader.setting(name, value)
         if text is not None:
             yield name, text
@@ -216,7 +244,7 @@ def _acting_hooks(module: nn.Module, reader: _Reader) -> Iterator[str]:
             called = hook if isinstance(hook, FunctionType | MethodType | partial) else hook.__call__
             for function in functions_of(called):
                 reader.note(function)
-                if is_own(function) and acts(function.__code__):
+                if is_own(function) and acts(function):
                     reader.read(function)
                     yield f"{kind} {reader.plain(called)}"
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import ast
 import dis
 import inspect
+import linecache
 import re
 import sys
 import sysconfig
 import textwrap
 from collections.abc import Iterator
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -21,6 +22,7 @@ from lwta.support.digests import checksum
 LIBRARIES = ("torch", "lwta")  # however they are installed; their versions are facts of the manifest
 INSTALLED = re.compile(r"[\\/](?:site|dist)-packages[\\/]")
 MUTATORS = frozenset({"append", "add", "clear", "extend", "insert", "pop", "popleft", "remove", "setdefault", "update"})
+KEEPS_VALUES = frozenset({"detach_", "requires_grad_", "retain_grad_", "share_memory_"})
 
 
 def functions_of(value: Any) -> Iterator[FunctionType]:
@@ -55,7 +57,7 @@ def reached(function: FunctionType, owner: type | None, own: bool) -> Iterator[t
             continue
         if own or isinstance(value, FunctionType | MethodType):
             yield name, value
-    names = sorted({name for code in _codes(function.__code__) for name in code.co_names})
+    names = names_used(function)
     modules = []
     for name in names:
         if owner is not None:
@@ -68,6 +70,11 @@ def reached(function: FunctionType, owner: type | None, own: bool) -> Iterator[t
             yield name, value
     for module in modules:
         yield from ((name, vars(module)[name]) for name in names if name in vars(module))
+
+
+def names_used(function: FunctionType) -> list[str]:
+    """Names of attributes, and of variables outside a function, that it uses."""
+    return sorted({name for code in _codes(function.__code__) for name in code.co_names})
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:
@@ -84,7 +91,7 @@ def names_assigned(code: CodeType) -> set[str]:
     names: set[str] = set()
     for part in _codes(code):
         names |= {instruction.argval for instruction in dis.get_instructions(part) if instruction.opname in stores}
-        if "register_buffer" in part.co_names:
+        if {"register_buffer", "setattr"} & {*part.co_names}:
             names |= {constant for constant in part.co_consts if isinstance(constant, str)}
     return names
 
@@ -92,31 +99,56 @@ def names_assigned(code: CodeType) -> set[str]:
 def names_altered(function: FunctionType) -> set[str]:
     """Return the names of the attributes and variables that a function alters in place, such as caches and logs.
 
-    They are found in its source: names whose items it sets or deletes, or of which it calls one of `MUTATORS`.
+    They are found in its source: names whose items it sets or deletes, or of which it calls one of `MUTATORS` or a
+    method that changes a tensor in place.
     """
     names: set[str] = set()
+    known_as: dict[str, str] = {}
     for node in ast.walk(_parsed(function) or ast.Module([], [])):
         holder: Any = None
         if isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load):
             holder = node.value
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in MUTATORS:
-            holder = node.func.value
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            holder = node.func.value if node.func.attr in MUTATORS or _is_in_place(node.func.attr) else None
+        elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Attribute):  # cache = self.cache
+            known_as |= {target.id: node.value.attr for target in node.targets if isinstance(target, ast.Name)}
         if isinstance(holder, ast.Attribute | ast.Name):
             names.add(holder.attr if isinstance(holder, ast.Attribute) else holder.id)
-    return names
+    local = {name for code in _codes(function.__code__) for name in code.co_varnames}
+    return (names - local) | {known_as[name] for name in names & known_as.keys()}
 
 
-def acts(code: CodeType) -> bool:
-    """Return whether a hook returns something, or calls a method that changes a tensor in place."""
+def acts(function: FunctionType) -> bool:
+    """Return whether a hook returns something, or changes tensors in place: by a method or by item."""
     before = None
-    for instruction in dis.get_instructions(code):
+    for instruction in dis.get_instructions(function.__code__):
         if instruction.opname == "RETURN_CONST" and instruction.argval is not None:
             return True
         none = before is not None and before.opname == "LOAD_CONST" and before.argval is None
         if instruction.opname == "RETURN_VALUE" and (not none or instruction.is_jump_target):
             return True
         before = instruction
-    return any(name.endswith("_") and not name.endswith("__") for name in code.co_names)
+    return any(map(_is_in_place, function.__code__.co_names)) or _sets_items(function)
+
+
+def _is_in_place(name: str) -> bool:
+    """Whether a method of this name changes a tensor in place."""
+    return name.endswith("_") and not name.endswith("__") and name not in KEEPS_VALUES
+
+
+def _sets_items(hook: FunctionType) -> bool:
+    """Whether a hook assigns to the inputs or outputs that it is given, or to their items."""
+    code = hook.__code__
+    given = code.co_varnames[: code.co_argcount - len(hook.__defaults__ or ())][-2:]
+    for node in ast.walk(_parsed(hook) or ast.Module([], [])):
+        target: Any = node.target if isinstance(node, ast.AugAssign) else None
+        if isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load):
+            target = node
+        while isinstance(target, ast.Subscript):
+            target = target.value
+        if isinstance(target, ast.Name) and target.id in given:
+            return True
+    return False
 
 
 def digest_of_source(function: FunctionType) -> str:
@@ -127,15 +159,30 @@ def digest_of_source(function: FunctionType) -> str:
     """
     source, tree = _source(function), _parsed(function)
     if source is None:
-        return checksum(_bytecode(function.__code__))
+        return checksum(bytecode(function.__code__))
     return checksum(source if tree is None else _syntax(tree))
 
 
 def _source(function: FunctionType) -> str | None:
     try:
-        return textwrap.dedent(inspect.getsource(function.__code__))
+        source = inspect.getsource(function.__code__)
     except (OSError, TypeError):
         return None
+    return textwrap.dedent(source) if is_current(function.__code__) else None
+
+
+def is_current(code: CodeType) -> bool:
+    """Whether the file of a function still holds its code: files are edited while networks of theirs are in use."""
+    return code in _compiled("".join(linecache.getlines(code.co_filename)), code.co_filename)
+
+
+@lru_cache(maxsize=64)
+def _compiled(text: str, file: str) -> frozenset[CodeType]:
+    """The code of all functions in a file."""
+    try:
+        return frozenset(_codes(compile(text, file, "exec", dont_inherit=True)))
+    except (SyntaxError, ValueError, RecursionError):
+        return frozenset()
 
 
 def _parsed(function: FunctionType) -> ast.AST | None:
@@ -158,11 +205,16 @@ def _syntax(node: Any) -> str:
     return f"{type(node).__name__}({' '.join(f'{name}={_syntax(value)}' for name, value in shown.items())})"
 
 
-def _bytecode(code: CodeType) -> str:
-    constants = [
-        _bytecode(constant) if isinstance(constant, CodeType) else repr(constant) for constant in code.co_consts
-    ]
-    return f"{code.co_code.hex()} {code.co_names} {constants}"
+def bytecode(code: CodeType) -> str:
+    """Return the bytecode of a function as text that is the same in every process."""
+    return f"{code.co_code.hex()} {code.co_names} {[_constant(constant) for constant in code.co_consts]}"
+
+
+def _constant(value: Any) -> str:
+    if isinstance(value, CodeType):
+        return bytecode(value)
+    # the order in a set differs between processes
+    return f"frozenset({{{', '.join(sorted(map(repr, value)))}}})" if isinstance(value, frozenset) else repr(value)
 
 
 def is_method(function: FunctionType, owner: type | None) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import CodeType, FunctionType, MethodType
 from typing import Any
 
+from lwta.dissection.store.functions import bytecode, is_current
 from lwta.support.digests import checksum
 
 _ADDRESS = re.compile(r" (?:object )?at 0x[0-9a-fA-F]+")
@@ -59,17 +60,12 @@ def _name(thing: object) -> str:
 
 
 def _source(function: FunctionType) -> str:
-    """Return the source of a function, or its bytecode where there is no file to read the source from."""
+    """Return the source of a function; its bytecode where no file holds it, or the file holds another by now."""
     try:
-        return inspect.getsource(function)
+        source = inspect.getsource(function)
     except (OSError, TypeError):
-        return _code(function.__code__)
-
-
-def _code(code: CodeType) -> str:
-    """Return the bytecode, names and constants of a function as text."""
-    constants = [_code(constant) if isinstance(constant, CodeType) else repr(constant) for constant in code.co_consts]
-    return f"{code.co_code.hex()} {code.co_names} {constants}"
+        return bytecode(function.__code__)
+    return source if is_current(inspect.unwrap(function).__code__) else bytecode(function.__code__)
 
 
 def _surroundings(function: FunctionType, depth: int) -> str:

@@ -19,10 +19,10 @@ from torch import nn
 from lwta.cli._networks import add_model, find_function, find_model
 from lwta.cli._options import add_naming, add_outputs, find_concepts, open_clip, write
 from lwta.cli._stopping import hint_when_stopped
+from lwta.competition import Competition
 from lwta.dissection import dissect
 from lwta.dissection.recording.activations import POOLS
 from lwta.dissection.recording.precision import PRECISIONS
-from lwta.layers import Competition
 from lwta.support.processes import launched, own_device, process_group
 from lwta.support.tables import Column, text_table
 

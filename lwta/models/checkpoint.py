@@ -88,9 +88,9 @@ def read_checkpoint(path: Path) -> Any:
         # The checkpoints of DeiT's training script hold its command line, a plain record of values.
         with torch.serialization.safe_globals([argparse.Namespace]):
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
-    except Exception as error:  # a damaged pickle raises almost anything
+    except Exception as error:  # a damaged pickle raises almost anything; of a file cut off, also an OSError
+        if isinstance(error, OSError) and error.filename is not None:
+            raise
         raise ValueError(f"{path} is no file of weights alone: {_reason(error, path)}") from None
     if isinstance(content, dict) and CHECKSUM in content:
         _verify({name: value for name, value in content.items() if name != CHECKSUM}, content[CHECKSUM], path)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from lwta.layers import EvalMode
+from lwta.competition import EvalMode
 from lwta.network import competitions
 
 Placement = Literal["everywhere", "branches"]

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, get_args
 from torch import nn
 
 from lwta.checks import check_choice, check_competitors, check_eval_mode, check_temperature
-from lwta.layers import EvalMode
+from lwta.competition import EvalMode
 from lwta.models.config import ModelConfig, Placement
 
 

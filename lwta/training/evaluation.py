@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lwta.layers import EvalMode
+from lwta.competition import EvalMode
 from lwta.network import average_logits, competitions
 from lwta.support.processes import Group
 from lwta.support.running import device_of, evaluating

@@ -13,7 +13,7 @@ from timm.layers import Mlp
 from torch import nn
 
 from lwta import LWTA, Competition, LWTAConv2d, LWTALinear, LWTAMlp, Winners, convert, functional
-from lwta.layers import CompetitionKeywords, CompetitionSettings
+from lwta.competition import CompetitionKeywords, CompetitionSettings
 
 
 def _active_share(y: torch.Tensor) -> float:
