@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from lwta.dissection.store.code import fingerprint_code
-from lwta.dissection.store.fingerprint import describe
+from lwta.dissection.store.transform_text import describe
 
 
 def count_call(module: Any, x: Tensor) -> Tensor:
@@ -258,7 +258,7 @@ def test_code_without_a_file_is_the_same_in_every_process() -> None:
     program = (
         "from torch import nn\n"
         "from lwta.dissection.store.code import fingerprint_code\n"
-        "from lwta.dissection.store.fingerprint import describe\n"
+        "from lwta.dissection.store.transform_text import describe\n"
         "class Own(nn.Module):\n"
         "    kind = 'a'\n"
         "    def forward(self, x): return x if self.kind in {'a', 'bc', 'def'} else -x\n"
