@@ -7,6 +7,10 @@ from typing import Any
 import pytest
 import torch
 
+from tests.support.places import SHARED_DATA
+
+pytest.register_assert_rewrite("tests.support.command_line", "tests.support.concept_cases")
+
 
 def _mend_interpreter() -> None:
     """Let scalars be bounds of loops in Triton 3.6 under NumPy 2.4.
@@ -28,8 +32,6 @@ def _mend_interpreter() -> None:
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # must be set before a kernel is defined
     _mend_interpreter()
-
-SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
