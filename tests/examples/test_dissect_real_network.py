@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import zipfile
 from pathlib import Path
@@ -13,12 +14,11 @@ import torch
 from PIL import Image
 
 from lwta import set_eval_mode
+from tests.support.photographs import draw_photographs
 from tests.support.places import ROOT
 
 EMBEDDINGS, PHOTOGRAPHS = "caltech101-val-clip-vit-b-32.npz", "caltech101-val.zip"
 CHECKPOINT, CIFAR = "lwta-wrn34-cifar10.pt", "cifar10-part.zip"
-
-pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +36,7 @@ def accuracy(model: torch.nn.Module, inputs: torch.Tensor, targets: torch.Tensor
     return (logits.argmax(1) == targets).double().mean().item()
 
 
+@pytest.mark.slow
 def test_accuracy(shared_data: Path, examples: ModuleType) -> None:
     """200 test images of each class; the network needs its winners sampled."""
     pixels, targets = [], []
@@ -67,22 +68,60 @@ EXPECTED = {
 }
 
 
+@pytest.mark.slow
 def test_output_neurons_are_named_right(
     shared_data: Path, examples: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The photographs of ships are ketches and schooners: "sail" comes a little before "yacht", "boat" and "ferry"."""
     options = ["--checkpoint", CHECKPOINT, "--images", PHOTOGRAPHS, "--embeddings", EMBEDDINGS]
     options = [str(shared_data / option) if not option.startswith("--") else option for option in options]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["dissect_real_network.py", *options, "--out", str(tmp_path / "new")])
-        examples.main()
-    printed = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
-    assert list(printed) == list(examples.CIFAR10)
+    printed = run(examples, options, tmp_path / "new", capsys)
     for name, concepts in EXPECTED.items():
         assert printed[name].split("  (then ")[0] in concepts
     assert {"yacht", "boat", "ferry"} & set(printed["ship"].rstrip(")").replace("(then ", ", ").split(", "))
 
-    header, *rows = (tmp_path / "new" / "lwta.csv").read_text(encoding="utf-8").splitlines()
+    check_tables(tmp_path / "new")
+
+
+def run(examples: ModuleType, options: list[str], out: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
+    """Run the example; the labels of the output neurons as printed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["dissect_real_network.py", *options, "--out", str(out)])
+        examples.main()
+    printed = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert list(printed) == list(examples.CIFAR10)
+    return printed
+
+
+def check_tables(out: Path) -> None:
+    header, *rows = (out / "lwta.csv").read_text(encoding="utf-8").splitlines()
     assert header.startswith("layer,neuron,concept,score,wins,runner_up_1")
     assert [row.split(",")[:2] for row in rows] == [["lwta", str(neuron)] for neuron in range(64)]
-    assert len((tmp_path / "new" / "fc.csv").read_text(encoding="utf-8").splitlines()) == 11
+    assert len((out / "fc.csv").read_text(encoding="utf-8").splitlines()) == 11
+
+
+def test_a_checkpoint_of_the_authors_layout_is_dissected(
+    examples: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With random weights, so that the labels mean nothing."""
+    from wide_resnet import WideResNet
+
+    network = WideResNet()
+    state = {**network.state_dict(), "lwta.temp": torch.tensor(0.67), "block1.layer.0.lwta1.temp": torch.tensor(0.67)}
+    unused = {f"sub_{name}": value for name, value in state.items() if name.startswith("block1.")}
+    content = {"model_state_dict": {**state, **unused}, "optimizer_state_dict": {}, "epoch": 3}
+    torch.save(content, tmp_path / "checkpoint.pt")
+    loaded = examples.load_wide_resnet(tmp_path / "checkpoint.pt")
+    assert not loaded.training
+    assert all(torch.equal(value, network.state_dict()[name]) for name, value in loaded.state_dict().items())
+
+    photographs = draw_photographs(tmp_path / "photographs.zip", 12)
+    with zipfile.ZipFile(photographs) as archive:
+        keys = archive.namelist()
+    features = {"image_features": torch.randn(12, 8).numpy(), "text_features": torch.randn(5, 8).numpy()}
+    np.savez(tmp_path / "clip.npz", image_paths=keys, concepts=["a", "b", "c", "d", "e"], **features)
+    files = {"--checkpoint": "checkpoint.pt", "--images": "photographs.zip", "--embeddings": "clip.npz"}
+    options = [part for option, file in files.items() for part in (option, str(tmp_path / file))]
+    printed = run(examples, options, tmp_path / "new", capsys)
+    assert all(set(re.findall(r"\b\w\b", labels)) <= set("abcde") for labels in printed.values())
+    check_tables(tmp_path / "new")

@@ -1,4 +1,4 @@
-"""The check of labels with real CLIP embeddings of photographs, and neurons that are known to see one class each."""
+"""The check of labels with CLIP embeddings of photographs, and neurons that are known to see one class each."""
 
 from __future__ import annotations
 
@@ -19,10 +19,31 @@ from lwta.dissection.similarity import similarities_of
 from lwta.support.text import normal_spelling
 
 
-@pytest.fixture(scope="module")
-def seen(shared_data: Path) -> Dissection:
+def real(folder: Path) -> dict[str, np.ndarray]:
+    """Photographs of Caltech-101 as CLIP ViT-B/32 sees them, and the categories of LVIS."""
+    return dict(np.load(folder / "caltech101-val-clip-vit-b-32.npz"))
+
+
+def drawn() -> dict[str, np.ndarray]:
+    """Embeddings as like each other as CLIP's: 1,600 images of 50 classes, near them the names of 40, and 400 more."""
+    random = np.random.default_rng(0)
+    classes, others = random.standard_normal((50, 64)), random.standard_normal((400, 64))
+    labels = np.arange(1600) % 50
+    rows = classes[labels] + 0.9 * random.standard_normal((1600, 64))
+    texts = np.concatenate([classes[:40] + 0.5 * random.standard_normal((40, 64)), others])
+    return {
+        "image_paths": np.array([f"class {label:02d}/image_{i:04d}.jpg" for i, label in enumerate(labels)]),
+        "image_labels": np.array([f"class {label:02d}" for label in labels]),
+        "image_features": rows + 3,
+        "concepts": np.array([f"Class_{i:02d}" if i < 40 else f"other {i}" for i in range(440)]),
+        "text_features": texts - 2,
+    }
+
+
+@pytest.fixture(scope="module", params=["drawn", "real"])
+def seen(request: pytest.FixtureRequest) -> Dissection:
     """A neuron for each class whose name is a concept, excited by the photographs of the class alone."""
-    arrays = dict(np.load(shared_data / "caltech101-val-clip-vit-b-32.npz"))
+    arrays = drawn() if request.param == "drawn" else real(request.getfixturevalue("shared_data"))
     clip = Embeddings.load(arrays)
     keys, labels = ([str(value) for value in arrays[name]] for name in ("image_paths", "image_labels"))
     concepts = Concepts(clip.concepts)

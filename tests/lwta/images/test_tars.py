@@ -198,10 +198,9 @@ def test_images_too_large_are_skipped(shards: Path, tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_real_photographs(shared_data: Path, tmp_path: Path, workers: int) -> None:
+def test_photographs_are_the_same_from_zip_and_tar(photographs: Path, tmp_path: Path, workers: int) -> None:
     """The same images and labels from a zip archive and from shards made of it, in any number of processes."""
-    source = shared_data / "caltech101-val.zip"
-    with zipfile.ZipFile(source) as file:
+    with zipfile.ZipFile(photographs) as file:
         names = sorted(name for name in file.namelist() if name.endswith(".jpg"))[:60]
         data = {name: file.read(name) for name in names}
     write(tmp_path / "whole.tar", data)
@@ -218,7 +217,7 @@ def test_real_photographs(shared_data: Path, tmp_path: Path, workers: int) -> No
             rows += zip(batch.keys, batch.labels, batch.inputs, strict=True)
         return rows[:60]
 
-    expected = read(Probe.of(source))
+    expected = read(Probe.of(photographs))
     probes = (Probe.of(tmp_path / "whole.tar"), Probe.of(str(tmp_path / "shards" / "{00..02}.tar")))
     for probe in (*probes, *(pickle.loads(pickle.dumps(probe)) for probe in probes)):
         probe[0]  # opened before the processes fork
