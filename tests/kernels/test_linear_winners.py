@@ -57,9 +57,13 @@ def _check(
     assert (value.cpu().double() - expected).abs().max() <= rounding
 
 
+LONG = {(150, 16, 4, 70), (3, 40, 20, 4)}  # in the interpreter
+ROWS = pairwise(SHAPES, ("sample", "argmax"), interpretable_dtypes(), (True, False))
+
+
 @pytest.mark.parametrize(
     ("shape", "mode", "dtype", "biased"),
-    pairwise(SHAPES, ("sample", "argmax"), interpretable_dtypes(), (True, False)),
+    [pytest.param(*row, marks=[pytest.mark.slow] if row[0] in LONG else []) for row in ROWS],
     ids=label,
 )
 def test_kernel(
@@ -79,6 +83,7 @@ def test_eager(rows: int, units: int, competitors: int, features: int, mode: str
     _check(*linear_winners(*operands, competitors, mode, torch.tensor(SEED)), operands, competitors, mode)
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.integers(1, 9), blocks=st.integers(1, 7), competitors=st.integers(1, 13), features=st.integers(1, 40))
 def test_kernel_on_any_shape(rows: int, blocks: int, competitors: int, features: int, device: torch.device) -> None:

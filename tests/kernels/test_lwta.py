@@ -148,6 +148,7 @@ def test_relaxed_passes_gradcheck() -> None:
         assert torch.autograd.gradcheck(lambda t, U=competitors: lwta(t, U, "relaxed", 0.8, 1, seed), (x,))
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     outer=st.integers(1, 5),
