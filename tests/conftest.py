@@ -7,6 +7,11 @@ from typing import Any
 import pytest
 import torch
 
+from tests.support.photographs import draw_photographs
+from tests.support.places import SHARED_DATA
+
+pytest.register_assert_rewrite("tests.support.command_line", "tests.support.concept_cases")
+
 
 def _mend_interpreter() -> None:
     """Let scalars be bounds of loops in Triton 3.6 under NumPy 2.4.
@@ -28,8 +33,6 @@ def _mend_interpreter() -> None:
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # must be set before a kernel is defined
     _mend_interpreter()
-
-SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -58,3 +61,11 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("real inputs not found: no folder ../shared/data beside the repository")
     return SHARED_DATA
+
+
+@pytest.fixture(params=["drawn", "real"])
+def photographs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A zip archive of photographs by class: drawn ones everywhere, and real ones where there are any."""
+    if request.param == "real":
+        return request.getfixturevalue("shared_data") / "caltech101-val.zip"
+    return draw_photographs(tmp_path_factory.mktemp("photographs") / "photographs.zip")

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-README = Path(__file__).resolve().parents[1] / "README.md"
+from tests.support.places import ROOT
+
+README = ROOT / "README.md"
 
 
 @pytest.mark.slow

@@ -11,8 +11,7 @@ import torch
 from benchmarks.dissection import Case, _ours, _shards
 from benchmarks.published import FORMULAS
 from lwta.dissection.similarity import SIMILARITIES
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.places import ROOT
 
 
 @pytest.mark.slow

@@ -8,14 +8,12 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks.__main__ import merge
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.places import ROOT
 
 # Highest number of instructions an element, bfloat16 on sm_90, for U = 2, 8 and 16.
 LIMITS = {"lwta_forward_sample": 34, "lwta_backward_sample": 47, "lwta_forward_argmax": 14}

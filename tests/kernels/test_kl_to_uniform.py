@@ -4,11 +4,11 @@ import math
 
 import pytest
 import torch
-from cases import CASES, interpretable_dtypes, make_input
-from definitions import FLOAT32_EPS, blocks_last
 
 from lwta.kernels import kl_to_uniform
 from lwta.kernels.operations.kl_to_uniform import launch_backward, launch_forward
+from tests.support.definitions import FLOAT32_EPS, blocks_last
+from tests.support.kernel_cases import CASES, Case, interpretable_dtypes, label
 
 
 def _definition(x: torch.Tensor, competitors: int, dim: int) -> torch.Tensor:
@@ -26,33 +26,33 @@ def _exact(x: torch.Tensor, competitors: int, dim: int) -> tuple[torch.Tensor, t
     return value.detach(), leaf.grad
 
 
-@pytest.mark.parametrize(("shape", "dim", "competitors", "memory"), CASES)
-def test_kernel(shape: tuple[int, ...], dim: int, competitors: int, memory: str, device: torch.device) -> None:
-    for dtype in interpretable_dtypes():
-        x = make_input(shape, memory, dtype, device)
-        value = launch_forward(x, competitors, dim)
-        grad = launch_backward(torch.tensor(3.0, device=device), x, competitors, dim)
-        assert value.dtype == torch.float32
-        assert grad.shape == x.shape
-        if not x.numel():
-            assert value == 0
-            continue
-        expected, expected_grad = _exact(x, competitors, dim)
-        assert value.item() == pytest.approx(expected.item(), rel=1e-5, abs=1e-6)
-        tolerance = (torch.finfo(dtype).eps + 8 * FLOAT32_EPS) * 3 * expected_grad.abs().max()
-        assert (grad.cpu().double() - 3 * expected_grad).abs().max() <= tolerance
+@pytest.mark.parametrize("dtype", interpretable_dtypes(), ids=label)
+@pytest.mark.parametrize("case", CASES, ids=label)
+def test_kernel(case: Case, dtype: torch.dtype, device: torch.device) -> None:
+    x = case.responses(dtype, device)
+    value = launch_forward(x, case.competitors, case.dim)
+    grad = launch_backward(torch.tensor(3.0, device=device), x, case.competitors, case.dim)
+    assert value.dtype == torch.float32
+    assert grad.shape == x.shape
+    if not x.numel():
+        assert value == 0
+        return
+    expected, expected_grad = _exact(x, case.competitors, case.dim)
+    assert value.item() == pytest.approx(expected.item(), rel=1e-5, abs=1e-6)
+    tolerance = (torch.finfo(dtype).eps + 8 * FLOAT32_EPS) * 3 * expected_grad.abs().max()
+    assert (grad.cpu().double() - 3 * expected_grad).abs().max() <= tolerance
 
 
-@pytest.mark.parametrize(("shape", "dim", "competitors", "memory"), CASES)
-def test_eager(shape: tuple[int, ...], dim: int, competitors: int, memory: str) -> None:
-    x = make_input(shape, memory, torch.float64, torch.device("cpu")).requires_grad_()
-    value = kl_to_uniform(x, competitors, dim)
+@pytest.mark.parametrize("case", CASES, ids=label)
+def test_eager(case: Case) -> None:
+    x = case.responses(torch.float64).requires_grad_()
+    value = kl_to_uniform(x, case.competitors, case.dim)
     value.backward()
     assert x.grad is not None
     if not x.numel():
         assert value == 0
         return
-    expected, expected_grad = _exact(x, competitors, dim)
+    expected, expected_grad = _exact(x, case.competitors, case.dim)
     assert value.item() == pytest.approx(expected.item(), rel=1e-12, abs=1e-15)
     assert torch.allclose(x.grad, expected_grad, rtol=1e-10, atol=1e-14)
 
@@ -74,7 +74,8 @@ def test_half_precision_gives_float32() -> None:
     assert kl_to_uniform(torch.randn(3, 8, dtype=torch.bfloat16), 4, 1).dtype == torch.float32
 
 
-def test_opcheck() -> None:
-    for x in (torch.randn(3, 8, requires_grad=True), torch.randn(2, 8, 3, 3, requires_grad=True)):
-        result = torch.library.opcheck(torch.ops.lwta.kl_to_uniform.default, (x, 4, 1))
-        assert set(result.values()) == {"SUCCESS"}
+@pytest.mark.parametrize("shape", [(3, 8), (2, 8, 3, 3)], ids=label)
+def test_opcheck(shape: tuple[int, ...]) -> None:
+    x = torch.randn(shape, requires_grad=True)
+    result = torch.library.opcheck(torch.ops.lwta.kl_to_uniform.default, (x, 4, 1))
+    assert set(result.values()) == {"SUCCESS"}

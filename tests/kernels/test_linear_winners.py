@@ -4,14 +4,15 @@ import math
 
 import pytest
 import torch
-from cases import interpretable_dtypes
-from definitions import margins, scores
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from lwta.kernels import index_dtype, linear_winners
 from lwta.kernels.operations.linear_winners import launch_forward
+from tests.support.definitions import margins, scores
+from tests.support.kernel_cases import interpretable_dtypes, label
+from tests.support.pairwise import pairwise
 
 SEED = 31
 
@@ -56,14 +57,23 @@ def _check(
     assert (value.cpu().double() - expected).abs().max() <= rounding
 
 
-@pytest.mark.parametrize("mode", ["sample", "argmax"])
-@pytest.mark.parametrize(("rows", "units", "competitors", "features"), SHAPES)
-def test_kernel(rows: int, units: int, competitors: int, features: int, mode: str, device: torch.device) -> None:
-    for dtype in interpretable_dtypes():
-        x, weight, bias = _operands(rows, units, features, dtype, device)
-        seed = torch.tensor(SEED, device=device)
-        for operands in ((x, weight, bias), (x, weight, None)):
-            _check(*launch_forward(*operands, competitors, mode, seed), operands, competitors, mode)
+LONG = {(150, 16, 4, 70), (3, 40, 20, 4)}  # in the interpreter
+ROWS = pairwise(SHAPES, ("sample", "argmax"), interpretable_dtypes(), (True, False))
+
+
+@pytest.mark.parametrize(
+    ("shape", "mode", "dtype", "biased"),
+    [pytest.param(*row, marks=[pytest.mark.slow] if row[0] in LONG else []) for row in ROWS],
+    ids=label,
+)
+def test_kernel(
+    shape: tuple[int, int, int, int], mode: str, dtype: torch.dtype, biased: bool, device: torch.device
+) -> None:
+    rows, units, competitors, features = shape
+    x, weight, bias = _operands(rows, units, features, dtype, device)
+    operands = x, weight, bias if biased else None
+    seed = torch.tensor(SEED, device=device)
+    _check(*launch_forward(*operands, competitors, mode, seed), operands, competitors, mode)
 
 
 @pytest.mark.parametrize("mode", ["sample", "argmax"])
@@ -73,6 +83,7 @@ def test_eager(rows: int, units: int, competitors: int, features: int, mode: str
     _check(*linear_winners(*operands, competitors, mode, torch.tensor(SEED)), operands, competitors, mode)
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.integers(1, 9), blocks=st.integers(1, 7), competitors=st.integers(1, 13), features=st.integers(1, 40))
 def test_kernel_on_any_shape(rows: int, blocks: int, competitors: int, features: int, device: torch.device) -> None:
@@ -112,8 +123,9 @@ def test_gradient_is_that_of_the_winning_units() -> None:
     assert all(torch.allclose(a, b) for a, b in zip(got, expected, strict=True))
 
 
-def test_opcheck() -> None:
+@pytest.mark.parametrize("mode", ["sample", "argmax"])
+def test_opcheck(mode: str) -> None:
     x, weight, bias = (t.requires_grad_() for t in _operands(6, 24, 5, torch.float32, torch.device("cpu")))
-    for arguments in ((x, weight, bias, 4, "sample", torch.tensor(SEED)), (x, weight, None, 4, "argmax", None)):
-        result = torch.library.opcheck(torch.ops.lwta.linear_winners.default, arguments)
-        assert set(result.values()) == {"SUCCESS"}
+    arguments = (x, weight, bias, 4, mode, torch.tensor(SEED)) if mode == "sample" else (x, weight, None, 4, mode, None)
+    result = torch.library.opcheck(torch.ops.lwta.linear_winners.default, arguments)
+    assert set(result.values()) == {"SUCCESS"}

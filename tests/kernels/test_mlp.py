@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from definitions import straight_through
 from torch.nn import functional as F
 
 from lwta.kernels import mlp
+from tests.support.definitions import straight_through
 
 SEED, TAU = 41, 0.8
 

@@ -5,11 +5,11 @@ import pytest
 import torch
 import triton
 import triton.language as tl
-from definitions import philox_numpy
 from scipy import stats
 
 from lwta.kernels import eager
 from lwta.kernels.triton_parts import fastmath, philox
+from tests.support.definitions import philox_numpy
 
 FALSE_ALARM = 1e-6  # probability with which each statistical test here fails although all is well
 

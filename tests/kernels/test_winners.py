@@ -1,15 +1,17 @@
 """Compact competition: value and index of each winner."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
-from cases import CASES, interpretable_dtypes, make_input
-from definitions import margins, scores
 
 from lwta.kernels import index_dtype, winners
 from lwta.kernels.operations.lwta import launch_forward as launch_dense
 from lwta.kernels.operations.winners import launch_forward
+from tests.support.definitions import margins, scores
+from tests.support.kernel_cases import CASES, DTYPES, Case, label, runs_in
+from tests.support.pairwise import pairwise
 
 SEED = 77
 
@@ -31,22 +33,17 @@ def _check(values: torch.Tensor, indices: torch.Tensor, x: torch.Tensor, competi
     assert torch.equal(values.cpu(), h.gather(-1, index[..., None])[..., 0])
 
 
-@pytest.mark.parametrize("mode", ["sample", "argmax"])
-@pytest.mark.parametrize(("shape", "dim", "competitors", "memory"), CASES)
-def test_kernel(
-    shape: tuple[int, ...], dim: int, competitors: int, memory: str, mode: str, device: torch.device
-) -> None:
-    for dtype in interpretable_dtypes():
-        x = make_input(shape, memory, dtype, device)
-        _check(*launch_forward(x, competitors, mode, dim, torch.tensor(SEED, device=device)), x, competitors, mode, dim)
+RUNS: dict[str, Callable[..., tuple[torch.Tensor, torch.Tensor]]] = {"kernel": launch_forward, "eager": winners}
+ROWS = pairwise(
+    CASES, ("sample", "argmax"), DTYPES, list(RUNS), allowed=lambda case, mode, dtype, path: runs_in(path, dtype)
+)
 
 
-@pytest.mark.parametrize("mode", ["sample", "argmax"])
-@pytest.mark.parametrize(("shape", "dim", "competitors", "memory"), CASES)
-def test_eager(shape: tuple[int, ...], dim: int, competitors: int, memory: str, mode: str) -> None:
-    for dtype in (torch.float32, torch.bfloat16, torch.float64):
-        x = make_input(shape, memory, dtype, torch.device("cpu"))
-        _check(*winners(x, competitors, mode, dim, torch.tensor(SEED)), x, competitors, mode, dim)
+@pytest.mark.parametrize(("case", "mode", "dtype", "path"), ROWS, ids=label)
+def test_values_and_indices(case: Case, mode: str, dtype: torch.dtype, path: str, device: torch.device) -> None:
+    x = case.responses(dtype, device if path == "kernel" else "cpu")
+    found = RUNS[path](x, case.competitors, mode, case.dim, torch.tensor(SEED, device=x.device))
+    _check(*found, x, case.competitors, mode, case.dim)
 
 
 @pytest.mark.parametrize("competitors", [2, 3, 8, 12])
@@ -58,11 +55,10 @@ def test_same_winners_as_the_dense_kernel(competitors: int, device: torch.device
     assert torch.equal(dense.gather(-1, indices.long()[..., None])[..., 0], values)
 
 
-@pytest.mark.parametrize("path", ["kernel", "eager"])
+@pytest.mark.parametrize("path", RUNS)
 def test_nan_block_has_winner_zero(path: str, device: torch.device) -> None:
     x = torch.tensor([[1.0, 2.0, math.nan, 3.0], [1.0, 2.0, -1.0, -math.inf]], device=device)
-    run = launch_forward if path == "kernel" else winners
-    values, indices = run(x, 2, "argmax", 1, None)
+    values, indices = RUNS[path](x, 2, "argmax", 1, None)
     assert indices.tolist() == [[1, 0], [1, 0]]
     assert values[0, 0] == 2.0
     assert values[0, 1].isnan()
@@ -78,9 +74,9 @@ def test_gradient_goes_to_the_winners() -> None:
     assert torch.equal(x.grad, expected)
 
 
-def test_opcheck() -> None:
-    seed = torch.tensor(SEED)
-    image = torch.randn(2, 8, 3, 3, requires_grad=True)
-    for arguments in ((torch.randn(3, 8, requires_grad=True), 4, "sample", 1, seed), (image, 2, "argmax", 1, None)):
-        result = torch.library.opcheck(torch.ops.lwta.winners.default, arguments)
-        assert set(result.values()) == {"SUCCESS"}
+@pytest.mark.parametrize(("shape", "competitors", "mode"), [((3, 8), 4, "sample"), ((2, 8, 3, 3), 2, "argmax")])
+def test_opcheck(shape: tuple[int, ...], competitors: int, mode: str) -> None:
+    seed = torch.tensor(SEED) if mode == "sample" else None
+    arguments = torch.randn(shape, requires_grad=True), competitors, mode, 1, seed
+    result = torch.library.opcheck(torch.ops.lwta.winners.default, arguments)
+    assert set(result.values()) == {"SUCCESS"}

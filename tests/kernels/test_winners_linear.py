@@ -4,11 +4,12 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from cases import interpretable_dtypes
 from torch.nn import functional as F
 
 from lwta.kernels import winners_linear
 from lwta.kernels.operations.winners_linear import GATHER_ROWS_CPU, launch_expand, launch_gather
+from tests.support.kernel_cases import interpretable_dtypes, label
+from tests.support.pairwise import pairwise
 
 # rows, K, U, outputs
 SHAPES = [(3, 8, 1, 5), (5, 24, 2, 7), (70, 48, 8, 40), (9, 48, 3, 20), (9, 5, 5, 20), (5, 48, 12, 33), (5, 96, 24, 16)]
@@ -28,28 +29,35 @@ def _dense(value: torch.Tensor, index: torch.Tensor, competitors: int) -> torch.
     return (one_hot * value[..., None]).flatten(-2)
 
 
-@pytest.mark.parametrize("launch", [launch_expand, launch_gather])
-@pytest.mark.parametrize(("rows", "units", "competitors", "outputs"), SHAPES)
+@pytest.mark.parametrize(
+    ("shape", "launch", "dtype", "biased"),
+    pairwise(SHAPES, (launch_expand, launch_gather), interpretable_dtypes(), (True, False)),
+    ids=label,
+)
 def test_kernels(
-    rows: int, units: int, competitors: int, outputs: int, launch: Callable[..., torch.Tensor], device: torch.device
+    shape: tuple[int, int, int, int],
+    launch: Callable[..., torch.Tensor],
+    dtype: torch.dtype,
+    biased: bool,
+    device: torch.device,
 ) -> None:
-    for dtype in interpretable_dtypes():
-        value, index, weight, bias = _operands(rows, units, competitors, outputs, dtype, device)
-        for b in (bias, None):
-            exact = F.linear(
-                _dense(value.cpu().double(), index.cpu(), competitors),
-                weight.cpu().double(),
-                None if b is None else b.cpu().double(),
-            )
-            eager = F.linear(_dense(value, index, competitors), weight, b).cpu().double()
-            y = launch(value, index, weight, b, competitors)
-            assert y.dtype == dtype
-            tolerance = 2 * (eager - exact).norm() + torch.finfo(dtype).eps * exact.norm()
-            assert (y.cpu().double() - exact).norm() <= tolerance
+    competitors = shape[2]
+    value, index, weight, bias = _operands(*shape, dtype, device)
+    b = bias if biased else None
+    exact = F.linear(
+        _dense(value.cpu().double(), index.cpu(), competitors),
+        weight.cpu().double(),
+        None if b is None else b.cpu().double(),
+    )
+    eager = F.linear(_dense(value, index, competitors), weight, b).cpu().double()
+    y = launch(value, index, weight, b, competitors)
+    assert y.dtype == dtype
+    tolerance = 2 * (eager - exact).norm() + torch.finfo(dtype).eps * exact.norm()
+    assert (y.cpu().double() - exact).norm() <= tolerance
 
 
 @pytest.mark.parametrize("rows", [0, 1, GATHER_ROWS_CPU - 1, GATHER_ROWS_CPU, 200])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=label)
 def test_eager_on_both_sides_of_the_rule(rows: int, dtype: torch.dtype) -> None:
     value, index, weight, bias = _operands(rows, 48, 8, 20, dtype, torch.device("cpu"))
     exact = F.linear(_dense(value.double(), index, 8), weight.double(), bias.double())
@@ -76,9 +84,10 @@ def test_gradients_repeat_bit_for_bit() -> None:
     assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
 
 
-def test_opcheck() -> None:
+@pytest.mark.parametrize("biased", [True, False])
+def test_opcheck(biased: bool) -> None:
     value, index, weight, bias = _operands(5, 24, 4, 6, torch.float32, torch.device("cpu"))
     value, weight, bias = (t.requires_grad_() for t in (value, weight, bias))
-    for arguments in ((value, index, weight, bias, 4), (value, index, weight, None, 4)):
-        result = torch.library.opcheck(torch.ops.lwta.winners_linear.default, arguments)
-        assert set(result.values()) == {"SUCCESS"}
+    arguments = value, index, weight, bias if biased else None, 4
+    result = torch.library.opcheck(torch.ops.lwta.winners_linear.default, arguments)
+    assert set(result.values()) == {"SUCCESS"}

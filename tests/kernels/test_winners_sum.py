@@ -2,30 +2,43 @@
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import pytest
 import torch
-from cases import interpretable_dtypes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from lwta.kernels import winners_sum
 from lwta.kernels.operations.winners_sum import GATHER_COMPETITORS_CPU, ROWS_CPU, launch
+from tests.support.kernel_cases import interpretable_dtypes, label
+from tests.support.pairwise import pairwise
 
-# images, blocks, U, features
+
+class Shape(NamedTuple):
+    """Sizes of the operands."""
+
+    name: str
+    images: int
+    blocks: int
+    competitors: int
+    features: int
+
+
 SHAPES = [
-    pytest.param(3, 8, 1, 5, id="U1"),
-    pytest.param(70, 12, 2, 7, id="U2"),
-    pytest.param(33, 5, 3, 130, id="U3"),
-    pytest.param(40, 9, 8, 20, id="U8"),
-    pytest.param(64, 3, 12, 33, id="U12"),
-    pytest.param(65, 4, 24, 16, id="U24"),
-    pytest.param(5, 1, 300, 4, id="U300"),
-    pytest.param(700, 2, 8, 9, id="slices"),
-    pytest.param(1, 1, 2, 1, id="one"),
+    Shape("U1", 3, 8, 1, 5),
+    Shape("U2", 70, 12, 2, 7),
+    Shape("U3", 33, 5, 3, 130),
+    Shape("U8", 40, 9, 8, 20),
+    Shape("U12", 64, 3, 12, 33),
+    Shape("U24", 65, 4, 24, 16),
+    Shape("U300", 5, 1, 300, 4),
+    Shape("slices", 700, 2, 8, 9),
+    Shape("one", 1, 1, 2, 1),
 ]
-PATHS = [pytest.param(launch, id="kernel"), pytest.param(winners_sum, id="operation")]
+RUNS: dict[str, Callable[..., torch.Tensor]] = {"kernel": launch, "operation": winners_sum}
+PATHS = [pytest.param(run, id=path) for path, run in RUNS.items()]
 Operands = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
@@ -55,14 +68,14 @@ def _check(got: torch.Tensor, operands: Operands, competitors: int) -> None:
     assert (got.cpu().double() - exact).norm() <= 2 * (eager - exact).norm() + 2.0**-22 * exact.norm()
 
 
-@pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize(("images", "blocks", "competitors", "features"), SHAPES)
-def test_equals_the_dense_product(
-    images: int, blocks: int, competitors: int, features: int, path: Callable[..., torch.Tensor], device: torch.device
-) -> None:
-    for dtype in interpretable_dtypes():
-        operands = _operands(images, blocks, competitors, features, dtype, device)
-        _check(path(*operands, competitors), operands, competitors)
+@pytest.mark.parametrize(
+    ("shape", "dtype", "path"),
+    pairwise(SHAPES, interpretable_dtypes(), list(RUNS)),
+    ids=lambda value: value.name if isinstance(value, Shape) else label(value),
+)
+def test_equals_the_dense_product(shape: Shape, dtype: torch.dtype, path: str, device: torch.device) -> None:
+    operands = _operands(*shape[1:], dtype, device)
+    _check(RUNS[path](*operands, shape.competitors), operands, shape.competitors)
 
 
 @settings(max_examples=25, deadline=None)
@@ -84,7 +97,7 @@ def test_any_shape_and_types(
         _check(path(*operands, competitors), operands, competitors)
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=label)
 @pytest.mark.parametrize("competitors", [GATHER_COMPETITORS_CPU - 1, GATHER_COMPETITORS_CPU])
 def test_eager_on_both_sides_of_the_rule(competitors: int, dtype: torch.dtype) -> None:
     value, index, x = _operands(ROWS_CPU + 100, 6, competitors, 20, dtype, torch.device("cpu"))
@@ -95,10 +108,10 @@ def test_eager_on_both_sides_of_the_rule(competitors: int, dtype: torch.dtype) -
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_no_images_sum_to_zero(path: Callable[..., torch.Tensor], device: torch.device) -> None:
-    for competitors in (4, 12):
-        got = path(*_operands(0, 6, competitors, 3, torch.float32, device), competitors)
-        assert torch.equal(got.cpu(), torch.zeros(6 * competitors, 3))
+@pytest.mark.parametrize("competitors", [4, 12])
+def test_no_images_sum_to_zero(competitors: int, path: Callable[..., torch.Tensor], device: torch.device) -> None:
+    got = path(*_operands(0, 6, competitors, 3, torch.float32, device), competitors)
+    assert torch.equal(got.cpu(), torch.zeros(6 * competitors, 3))
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -131,15 +144,15 @@ def test_repeats_bit_for_bit(path: Callable[..., torch.Tensor], device: torch.de
     assert torch.equal(path(*operands, 8), path(*operands, 8))
 
 
-def test_opcheck() -> None:
-    for dtype in (torch.float32, torch.float64, torch.float16):
-        operands = _operands(5, 6, 4, 3, dtype, torch.device("cpu"))
-        result = torch.library.opcheck(torch.ops.lwta.winners_sum.default, (*operands, 4))
-        assert set(result.values()) == {"SUCCESS"}
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16], ids=label)
+def test_opcheck(dtype: torch.dtype) -> None:
+    operands = _operands(5, 6, 4, 3, dtype, torch.device("cpu"))
+    result = torch.library.opcheck(torch.ops.lwta.winners_sum.default, (*operands, 4))
+    assert set(result.values()) == {"SUCCESS"}
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=label)
 @pytest.mark.parametrize("competitors", [2, 8, 12, 24])
 def test_large_on_a_gpu(competitors: int, dtype: torch.dtype) -> None:
     operands = _operands(20_000, 768 // competitors, competitors, 512, dtype, torch.device("cuda"))

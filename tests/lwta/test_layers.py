@@ -219,6 +219,7 @@ def test_only_an_activation_layer_takes_inplace() -> None:
             build(inplace=True)
 
 
+@pytest.mark.slow
 def test_trains_under_compile_without_graph_breaks() -> None:
     model = nn.Sequential(LWTALinear(8, 16, 4), nn.Linear(16, 2))
     compiled = torch.compile(model, fullgraph=True)

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from browser import Browser, find_chromium
-from fakes import COLOURS, embeddings, images, to_tensor
-from test_dissect import dissected
 from torch import nn
 
 from lwta import LWTA
 from lwta.dissection import Dissection, Embeddings, Explained, dissect
+from tests.support.browser import Browser, find_chromium
+from tests.support.worlds import COLOURS, dissected, embeddings, images, to_tensor
 
 EVIL = '</script><img src=x onerror="alert(1)">'
 PAGES = ("index.html", "layer-01.html", "layer-02.html", "image-01.html")
@@ -138,6 +137,7 @@ def test_has_names_for_a_screen_reader(browser: Browser, atlas: str, page: str) 
     assert browser.run("document.activeElement.className") == "skip"
 
 
+@pytest.mark.slow
 def test_a_large_layer_is_ready_in_two_seconds(browser: Browser, tmp_path: Path) -> None:
     large().to_report(tmp_path)
     browser.open((tmp_path / "layer-01.html").as_uri())  # the first visit warms the machine's disk

@@ -1,0 +1,139 @@
+"""The pages of the atlas."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from lwta.dissection import Dissection, Embeddings, Explained
+from tests.support.pages import EVIL, Page
+from tests.support.worlds import ColourNetwork, dissected, embeddings, images
+
+
+def atlas(result: Dissection, folder: Path, **options: object) -> dict[str, Page]:
+    """Pages by file."""
+    path = result.to_report(folder, **options)  # type: ignore[arg-type]
+    assert path == folder / "index.html"
+    return {path.name: Page(path.read_text(encoding="utf-8")) for path in folder.glob("*.html")}
+
+
+def test_every_neuron_and_its_top_images(tmp_path: Path) -> None:
+    result = dissected()
+    pages = atlas(result, tmp_path / "new" / "report")
+    assert set(pages) == {"index.html", "layer-01.html", "layer-02.html"}
+    for layer, page in zip(result.layers, ("layer-01.html", "layer-02.html"), strict=True):
+        cards = [card for card in pages[page].all("details") if card.get("id")]
+        assert [card["id"] for card in cards] == [f"neuron-{label.neuron}" for label in result.labels(layer)]
+        for label in result.labels(layer):
+            assert str(label.concept) in pages[page].text
+    pictures = pages["layer-01.html"].all("img")
+    assert pictures[0]["alt"] == result.top_images("act", 0, 1)[0][0]
+    assert {picture["loading"] for picture in pictures} == {"lazy"}
+    for attributes in pictures:
+        with Image.open(tmp_path / "new" / "report" / str(attributes["src"])) as image:
+            assert image.size == (6, 6)
+
+
+def test_links_lead_somewhere(tmp_path: Path) -> None:
+    result = dissected()
+    explained = [Explained(key, image, result.explain(image)) for key, image in images(2)]
+    pages = atlas(result, tmp_path, explained=explained)
+    anchors = {f"{name}#{tag['id']}" for name, page in pages.items() for _, tag in page.tags if "id" in tag}
+    for name, page in pages.items():
+        for link in page.all("a"):
+            file, _, fragment = str(link["href"]).partition("#")
+            assert (file or name) in pages
+            assert not fragment or f"{file or name}#{fragment}" in anchors
+    assert "image-02.html" in {link["href"] for link in pages["index.html"].all("a")}
+
+
+def test_an_explained_image(tmp_path: Path) -> None:
+    result = dissected()
+    key, image = images(1)[0]
+    explanation = result.explain(image, class_names=["ships", "trucks", "frogs"])
+    page = atlas(result, tmp_path, explained=[Explained(key, image, explanation)])["image-01.html"]
+    assert explanation.class_name in page.text
+    for evidence in explanation.evidence.values():
+        for one in evidence:
+            assert one.contribution == 0 or f"{one.contribution:+.3f}" in page.text
+
+
+def test_heat_maps_and_draws(tmp_path: Path) -> None:
+    model = ColourNetwork()
+    model.mean = nn.Identity()  # type: ignore[assignment]
+    model.flat = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())  # type: ignore[assignment]
+    result = dissected(model, ["act"])
+    key, image = images(2)[1]
+    names = ["red", "green", "blue"]
+    explanation = result.explain(image, class_names=names, target="green", versus="blue", draws=4)
+    page = atlas(result, tmp_path, explained=[Explained(key, image, explanation)])["image-01.html"]
+    text = " ".join(page.text.split())
+    assert "Why green and not blue?" in text
+    assert "over 4 draws of the winners" in text
+    chance = explanation.probabilities[0]
+    assert f"{100 * chance.mean:.1f} ± {100 * chance.std:.1f} %" in text
+    first = explanation.evidence["act"][0]
+    heat = next(image for image in page.all("img") if image["alt"] == f"Where neuron {first.neuron} is active")
+    with Image.open(tmp_path / str(heat["src"])) as shown:
+        assert shown.size == (160, 160)
+        red, _, blue = shown.getpixel((80, 80))  # type: ignore[misc]
+        assert red > blue  # it is active there, and its output is positive
+
+
+def test_large_images_are_made_small(tmp_path: Path) -> None:
+    shown = atlas(dissected(probe=images(3, size=400)), tmp_path)["layer-01.html"]
+    with Image.open(tmp_path / str(shown.all("img")[0]["src"])) as image:
+        assert max(image.size) == 128
+
+
+def test_a_second_run_writes_the_same_files(tmp_path: Path) -> None:
+    first = {path: path.read_bytes() for path in dissected().to_report(tmp_path).parent.rglob("*") if path.is_file()}
+    again = {path: path.read_bytes() for path in dissected().to_report(tmp_path).parent.rglob("*") if path.is_file()}
+    assert first == again
+
+
+def test_nothing_comes_from_elsewhere(tmp_path: Path) -> None:
+    folder = dissected().to_report(tmp_path).parent
+    for path in folder.glob("*.*"):
+        assert "http" not in path.read_text(encoding="utf-8")
+        assert "@import" not in path.read_text(encoding="utf-8")
+
+
+def test_markup_in_names_is_only_text(tmp_path: Path) -> None:
+    keys = [f'../{EVIL}"{i}' for i in range(3)]
+    clip = Embeddings(keys, torch.ones(3, 2), [EVIL], torch.ones(1, 2))
+    probe = [(key, image) for key, (_, image) in zip(keys, images(3), strict=True)]
+    result = dissected(probe=probe, clip=clip, concepts=[EVIL])
+    explained = [Explained(keys[0], probe[0][1], result.explain(probe[0][1], class_names=[EVIL, "b", "c"]))]
+    pages = atlas(result, tmp_path, title=EVIL, explained=explained)
+    for page in pages.values():
+        assert {script["src"] for script in page.all("script")} <= {"atlas.js", "concepts.js"}
+        assert EVIL in page.text
+    index = (tmp_path / "concepts.js").read_text(encoding="utf-8")
+    assert "<" not in index
+    assert {row[0] for row in json.loads(index.removeprefix("const CONCEPTS = ").removesuffix(";\n"))} == {EVIL}
+    assert all(re.fullmatch(r"[0-9a-f]{16}\.(png|jpg)", path.name) for path in (tmp_path / "images").iterdir())
+
+
+def test_a_stream_has_no_pictures_but_keys(tmp_path: Path) -> None:
+    clip = embeddings([key for key, _ in images(6)])
+    shown = atlas(dissected(probe=iter(images(6)), clip=clip), tmp_path)["layer-01.html"]
+    assert shown.all("img") == []
+    assert "red/000.png" in shown.text
+
+
+def test_dead_neurons_say_so(tmp_path: Path) -> None:
+    shown = atlas(dissected(probe=images(1)), tmp_path)["layer-01.html"]
+    assert "2 never active" in " ".join(shown.text.split())
+    assert shown.text.count("never won") == 2
+
+
+def test_top_must_be_positive(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="top must be at least 1, got 0"):
+        dissected().to_report(tmp_path, top=0)

@@ -1,0 +1,12 @@
+"""Plots in pages."""
+
+from __future__ import annotations
+
+from lwta.dissection.pages import plots
+
+
+def test_histogram_counts_every_value() -> None:
+    plot = str(plots.histogram([0.0, 0.5, 1.0, 1.0], "a <title>", bins=2))
+    assert plot.count("<rect") == 2
+    assert 'height="21.3"' in plot  # one value of the lower half beside three of the upper
+    assert "a &lt;title&gt;: 4 values from 0 to 1, median 1" in plot
