@@ -3,7 +3,7 @@
 Needs no download and no GPU: the digits come with scikit-learn, the words from the tiny CLIP of this package.
 
 Examples:
-  lwta demo                              # about half a minute on two cores; the results are in lwta-demo/
+  lwta demo                              # about a minute on two cores; the results are in lwta-demo/
   lwta demo --competitors 8 --out other  # larger blocks
   lwta demo --json -                     # accuracy, labels and explanations for another program
 """
