@@ -245,7 +245,7 @@ def test_versions_that_wrote_are_in_the_manifest(tmp_path: Path, monkeypatch: py
     world = World()
     world.dissect(tmp_path, "act")
     assert read_manifest(tmp_path / NETWORK, "network")[0]["written_by"] == [own]
-    monkeypatch.setattr(lwta, "__version__", "9.9")
+    monkeypatch.setattr("lwta.dissection.store.manifest.__version__", "9.9")
     with pytest.warns(UserWarning, match=rf"was written by lwta {lwta_version(own)}, this is 9\.9; if they draw"):
         world.dissect(tmp_path, "head")
     assert read_manifest(tmp_path / NETWORK, "network")[0]["written_by"] == [own, {**own, "lwta": "9.9"}]
