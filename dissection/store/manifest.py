@@ -18,6 +18,8 @@ from lwta.support.version import __version__
 
 SCHEMA = 2
 MANIFEST = "manifest.json"
+FIRST = ({"lwta": "0.1.0"},)
+"""What a manifest without "written_by" was written by."""
 PARTS: dict[str, dict[str, type]] = {
     "network": {
         "weights": str,
@@ -127,6 +129,7 @@ def read_manifest(path: Path, kind: str) -> tuple[dict[str, Any], bytes]:
         _check(manifest, kind)
     except ValueError as error:
         raise _damaged(path, error) from None
+    manifest.setdefault("written_by", FIRST)
     return manifest, data
 
 

@@ -101,7 +101,7 @@ def _open_path(name: str) -> Probe:
     path = Path(name)
     if path.is_dir():
         images = sorted(filter(is_image, files_below(path)))
-        shards = [] if images else sorted(path.rglob("*.tar"))
+        shards = [] if images else sorted(filter(Path.is_file, path.rglob("*.tar")))
         return TarProbe(shards, name) if shards else FolderProbe(path, images)
     if not path.exists() and BRACES.search(name):
         return TarProbe(list(_shards(name)), name)

@@ -116,7 +116,6 @@ def create_model(
     check_competitors(competitors)
     check_temperature(temperature)
     check_eval_mode(eval_mode)
-    check_choice("placement", placement, get_args(Placement))
     if not 0 < norm_scale < inf:
         raise ValueError(f"norm_scale must be positive and finite, got {norm_scale}")
     defaults = _ARCHITECTURES[name].defaults
@@ -155,6 +154,7 @@ def build(config: ModelConfig) -> nn.Module:
     from importlib import import_module
 
     check_choice("name", config.name, tuple(list_models()))
+    check_choice("placement", config.placement, get_args(Placement))
     architecture = _ARCHITECTURES[config.name]
     if architecture.module == "resnets" and (config.fused or config.drop_path):
         raise ValueError(f"fused and drop_path are settings of transformers, which {config.name} is not")

@@ -72,7 +72,11 @@ def load_model(folder: str | Path, *, device: torch.device | str = "cpu") -> nn.
         False
     """
     folder = Path(folder)
-    model = build(read_config(folder))
+    config = read_config(folder)
+    try:
+        model = build(config)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{folder / CONFIG} describes no network of this package: {error}") from error
     return load_checkpoint(model, folder / WEIGHTS).to(device).eval()
 
 
@@ -90,4 +94,7 @@ def read_config(folder: Path) -> ModelConfig:
         raise ValueError(f"{path} is not JSON: {error}") from error
     if not isinstance(settings, dict):
         raise ValueError(f"{path} must hold the settings of ModelConfig, found {type(settings).__name__}")
-    return ModelConfig.from_dict(settings)
+    try:
+        return ModelConfig.from_dict(settings)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
