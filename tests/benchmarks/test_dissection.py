@@ -29,6 +29,7 @@ def test_every_similarity_is_measured(tmp_path: Path) -> None:
     assert 0 < streamed["peak_bytes"] < 3e9
 
 
+@pytest.mark.slow
 def test_quick_is_refused_elsewhere() -> None:
     command = [sys.executable, "-m", "benchmarks", "static", "--quick"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

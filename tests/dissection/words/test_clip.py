@@ -63,6 +63,7 @@ def test_a_checkpoint_equals_open_clip(small: str, monkeypatch: pytest.MonkeyPat
     torch.testing.assert_close(texts, model.encode_text(tokenizer(words), normalize=True))
 
 
+@pytest.mark.slow
 def test_open_clip_is_loaded_only_when_it_is_needed() -> None:
     code = "import sys, lwta, lwta.dissection; sys.exit('open_clip' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -15,6 +15,7 @@ from torch import Tensor
 from lwta.dissection import SIMILARITIES, ClipEncoder, Concepts, Dissection, dissect, open_store
 from lwta.dissection.recording import one_pass
 from lwta.dissection.words.encoder import checked_embeddings
+from tests.support.kernel_cases import label
 from tests.support.worlds import ColourNetwork, embeddings, images, to_tensor
 
 PROBE = images(24)
@@ -92,10 +93,13 @@ def test_directions_are_all_that_counts() -> None:
     for change in (lambda row: row * 7, lambda row: row * 1e-30, lambda row: row * 3e38):
         for clip in (Clip(image=change), Clip(concept=change)):
             assert torch.equal(dissected(clip).similarities("head"), plain.similarities("head"))
-    for dtype in (torch.float16, torch.bfloat16, torch.float64):
-        found = checked_embeddings(torch.randn(9, 5).to(dtype), "image", "abcdefghi")
-        assert found.dtype == torch.float32
-        torch.testing.assert_close(found.norm(dim=1), torch.ones(9))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=label)
+def test_embeddings_of_any_type_become_rows_of_length_one_in_float32(dtype: torch.dtype) -> None:
+    found = checked_embeddings(torch.randn(9, 5).to(dtype), "image", "abcdefghi")
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.norm(dim=1), torch.ones(9))
 
 
 def test_normalised_embeddings_stay_as_they_are() -> None:

@@ -181,6 +181,7 @@ def test_networks_of_libraries(here: Path) -> None:
     assert transform(Image.new("RGB", (300, 300))).shape == (3, 224, 224)
 
 
+@pytest.mark.slow
 def test_networks_of_this_package(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = create_model("resnet20", 4, class_names=("a", "b"))
     save_model(model, "saved")

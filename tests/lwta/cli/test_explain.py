@@ -174,6 +174,7 @@ def test_networks_that_were_not_recorded(capsys: pytest.CaptureFixture[str]) -> 
         assert f"model must be the network that was recorded in store/Sequential; it has another {part}" in message
 
 
+@pytest.mark.slow
 def test_mistakes(capsys: pytest.CaptureFixture[str]) -> None:
     def said(*changes: str) -> str:
         return refused(capsys, *EXPLAIN, *changes)

@@ -28,6 +28,7 @@ def archive(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_train(archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--model", "resnet20", "--competitors", "4", "--input-size", "8", "--epochs", "6", "--batch-size", "8"]
     command = ["train", str(archive), "--out", str(tmp_path / "run"), *options, "--lr", "0.05", "--device", "cpu"]

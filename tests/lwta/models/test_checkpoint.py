@@ -35,6 +35,7 @@ def test_compiled_and_data_parallel_networks_are_loaded_inside(tmp_path: Path) -
     assert same_weights(source, target)
 
 
+@pytest.mark.slow
 def test_weights_of_timm_and_torchvision(tmp_path: Path) -> None:
     import timm
     import torchvision

@@ -45,7 +45,9 @@ def test_fused_and_plain_transformers_are_the_same_function() -> None:
         assert torch.allclose(plain(x), fused(x), atol=1e-4)
 
 
-@pytest.mark.parametrize(("name", "layers"), [("resnet18", 17), ("resnet50", 49), ("resnet20", 19)])
+@pytest.mark.parametrize(
+    ("name", "layers"), [("resnet18", 17), pytest.param("resnet50", 49, marks=pytest.mark.slow), ("resnet20", 19)]
+)
 def test_every_call_of_a_relu_has_a_competition_of_its_own(name: str, layers: int) -> None:
     model = create_model(name, competitors=4, num_classes=7).eval()
     size = 32 if name == "resnet20" else 64
@@ -83,7 +85,8 @@ def test_settings_reach_the_layers_and_the_preprocessing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "before"), [("resnet20", {"bn1"}), ("resnet18", {"bn1"}), ("resnet50", {"bn1", "bn2"})]
+    ("name", "before"),
+    [("resnet20", {"bn1"}), ("resnet18", {"bn1"}), pytest.param("resnet50", {"bn1", "bn2"}, marks=pytest.mark.slow)],
 )
 def test_norm_scale_is_of_the_norms_before_a_competition_within_a_branch(name: str, before: set[str]) -> None:
     model = create_model(name, 4, norm_scale=3.0)
