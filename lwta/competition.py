@@ -141,7 +141,10 @@ class Competition(nn.Module):
 
     def _as_node(self, x: Proxy) -> Any:
         """Record a call of this layer in the graph that is being traced."""
-        return x.tracer.create_proxy("call_module", x.tracer.path_of_module(self), (x,), {})  # type: ignore[attr-defined]
+        name = x.tracer.path_of_module(self)  # type: ignore[attr-defined]
+        if not name:
+            raise ValueError(f"{type(self).__name__} is traced as a part of a network: trace nn.Sequential(layer)")
+        return x.tracer.create_proxy("call_module", name, (x,), {})
 
     def register_winners_hook(self, hook: Callable[[Competition, Winners], None]) -> RemovableHandle:
         """Register ``hook(layer, winners)``, which each forward pass of the layer calls with its winners.

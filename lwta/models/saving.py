@@ -33,7 +33,7 @@ def save_model(model: nn.Module, folder: str | Path) -> Path:
 
     Raises:
         ValueError: the network is of another origin, or its competitions have different settings.
-        OSError: the files cannot be written.
+        OSError: a file cannot be written; the message names it.
 
     Example:
         >>> import tempfile
@@ -43,13 +43,19 @@ def save_model(model: nn.Module, folder: str | Path) -> Path:
         >>> load_model(folder).lwta_config.competitors
         4
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     folder = Path(folder)
     config = config_of(model)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / WEIGHTS, lambda path: save_file(tensors, path, {CHECKSUM: digest_of_content(tensors)}))
+    try:
+        write_atomically(
+            folder / WEIGHTS, lambda path: save_file(tensors, path, {CHECKSUM: digest_of_content(tensors)})
+        )
+    except SafetensorError as error:
+        raise OSError(f"{folder / WEIGHTS} cannot be written: {error}") from None
     text = json.dumps(config.to_dict(), indent=1) + "\n"
     write_atomically(folder / CONFIG, lambda path: path.write_text(text, encoding="utf-8"))
     return folder

@@ -73,9 +73,24 @@ def _settings_of(config: ModelConfig) -> dict[str, Any]:
 
 
 def save_state(state: dict[str, Any], path: Path) -> None:
-    """Write the state of a run with its checksum; the file is a complete state at every moment."""
+    """Write the state of a run with its checksum; the file is the last complete one at every moment.
+
+    Raises:
+        OSError: the file cannot be written; the message names it.
+    """
     state = {**state, CHECKSUM: digest_of_content(state)}
-    write_atomically(path, lambda temporary: torch.save(state, temporary))
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:  # opened by Python, as PyTorch does not say why it cannot write to one
+            torch.save(state, file)
+
+    try:
+        write_atomically(path, write)
+    except (OSError, RuntimeError) as error:
+        reason = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(reason, OSError):
+            raise
+        raise OSError(reason.errno, reason.strerror, str(path)) from None
 
 
 def load_state(path: Path, settings: Mapping[str, Any], *, changeable: Collection[str] = ()) -> dict[str, Any] | None:
