@@ -82,6 +82,9 @@ class TensorBatches(Batches):
         seed: of order and augmentation.
         shuffle: as in `Batches`.
         group: as in `Batches`.
+
+    Raises:
+        ValueError: ``targets`` is not (n,) int64.
     """
 
     def __init__(
@@ -97,6 +100,11 @@ class TensorBatches(Batches):
         shuffle: bool = False,
         group: Group = Group(),  # noqa: B008 (immutable)
     ) -> None:
+        if targets.shape != inputs.shape[:1] or targets.dtype != torch.int64:
+            raise ValueError(
+                f"targets must be int64 of shape ({len(inputs)},), a label for each of inputs, got {targets.dtype} of "
+                f"shape {tuple(targets.shape)}"
+            )
         super().__init__(len(targets), batch_size, seed, shuffle, group)
         self._inputs, self._targets, self._augment = inputs, targets, augment
         self._mean, self._std = torch.tensor(mean).view(-1, 1, 1), torch.tensor(std).view(-1, 1, 1)
