@@ -100,7 +100,7 @@ class TensorBatches(Batches):
         group: as in `Batches`.
 
     Raises:
-        ValueError: as in `Batches`.
+        ValueError: ``targets`` is not (n,) int64; or as in `Batches`.
 
     Example:
         >>> images, labels = torch.full((4, 1, 2, 2), 255, dtype=torch.uint8), torch.arange(4)
@@ -122,6 +122,11 @@ class TensorBatches(Batches):
         shuffle: bool = False,
         group: Group = Group(),  # noqa: B008 (immutable)
     ) -> None:
+        if targets.shape != inputs.shape[:1] or targets.dtype != torch.int64:
+            raise ValueError(
+                f"targets must be int64 of shape ({len(inputs)},), a label for each of inputs, got {targets.dtype} of "
+                f"shape {tuple(targets.shape)}"
+            )
         super().__init__(len(targets), batch_size, seed, shuffle, group)
         self._inputs, self._targets, self._augment = inputs, targets, augment
         self._mean, self._std = torch.tensor(mean).view(-1, 1, 1), torch.tensor(std).view(-1, 1, 1)
