@@ -24,7 +24,8 @@ class CallSites(nn.ModuleList):
 
     torchvision's residual blocks call one ``self.relu`` after every convolution. Layers that compete have settings,
     winners and neurons of their own, so each call gets a layer of its own, in the order of the calls. Calls are counted
-    by thread, and anew in every forward pass within another one.
+    by thread, and anew in every forward pass within another one. `torch.compile` compiles the owner once for each
+    thread that runs it, up to ``torch._dynamo.config.recompile_limit`` of them (8).
     """
 
     def __init__(self, layers: Sequence[nn.Module]) -> None:

@@ -19,7 +19,7 @@ from lwta.support.version import __version__
 SCHEMA = 2
 MANIFEST = "manifest.json"
 FIRST = ({"lwta": "0.1.0"},)
-"""What a manifest without "written_by" was written by."""
+"""Versions that wrote a manifest without "written_by"."""
 PARTS: dict[str, dict[str, type]] = {
     "network": {
         "weights": str,

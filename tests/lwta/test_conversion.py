@@ -159,6 +159,7 @@ def test_branches_without_competition_at_the_addition_keep_their_call_sites() ->
 
 @pytest.mark.slow
 def test_compiled_call_sites_are_right_in_every_thread() -> None:
+    torch._dynamo.reset()  # each thread has a frame of its own, of which there are so many in a process
     model = convert(_SharedActivation(), 4, eval_mode="argmax").eval()
     compiled = torch.compile(model, fullgraph=True)
     inputs = torch.randn(6, 4, 8)

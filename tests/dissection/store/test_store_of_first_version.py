@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from stores import World
 
 from lwta.dissection.store import manifest as of_store
 from lwta.dissection.store.manifest import MANIFEST, read_manifest, versions
+from tests.support.stores import World
 
 NETWORK = "ColourNetwork"
 
