@@ -268,7 +268,7 @@ def other_parts(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 def digest_of_keys(keys: Iterable[str]) -> str:
     """Return the digest of the keys of a shard's readable images."""
-    return checksum("\0".join(keys).encode(errors="surrogatepass"))
+    return checksum("\0".join(keys))
 
 
 def _short(value: object, longest: int = 80) -> str:

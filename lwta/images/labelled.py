@@ -6,7 +6,6 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +17,7 @@ from lwta.images.decoding import is_image
 from lwta.images.folders import FolderProbe, files_below
 from lwta.images.opening import open_archive
 from lwta.images.tars import TarProbe
+from lwta.support.digests import checksum
 
 KINDS = "a folder, a zip or tar archive or NAME:FOLDER"
 MOST_NUMBERS = 1_000_000
@@ -69,10 +69,8 @@ class Images(ABC):
 
         An image that was replaced is noticed only if its key, label or size differs.
         """
-        digest = blake2b(digest_size=16)
-        for part in (self.classes, self.keys, self.labels, self.sizes()):
-            digest.update("\0".join(map(str, part)).encode(errors="surrogatepass") + b"\0\0")
-        return digest.hexdigest()
+        parts = (self.classes, self.keys, self.labels, self.sizes())
+        return checksum("".join("\0".join(map(str, part)) + "\0\0" for part in parts))
 
 
 class ProbeImages(Images):

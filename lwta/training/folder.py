@@ -68,5 +68,4 @@ def _release() -> None:
         os.close(_held.pop())
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_release)
+os.register_at_fork(after_in_child=_release)

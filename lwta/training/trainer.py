@@ -211,7 +211,6 @@ class Trainer:
         own = {
             "seed": self.seed,
             "processes": self.group.world_size,
-            "images": self.train.images,
             "amp": str(self._amp),
         }
         data = {
