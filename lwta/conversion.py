@@ -30,29 +30,29 @@ class CallSites(nn.ModuleList):
 
     def __init__(self, layers: Sequence[nn.Module]) -> None:
         super().__init__(layers)
-        self._turn = threading.local()
+        self._turn = _Turn()
 
     @classmethod
     def install(cls, owner: nn.Module, attribute: str, layers: Sequence[nn.Module]) -> None:
         """Make ``owner`` call one of ``layers`` after the other in the place of its module ``attribute``."""
         if not isinstance(getattr(owner, attribute), cls):
-            owner.register_forward_pre_hook(_AtForward(attribute, "start"))
-            owner.register_forward_hook(_AtForward(attribute, "finish"), always_call=True)
+            owner.register_forward_pre_hook(_Start(attribute))
+            owner.register_forward_hook(_Finish(attribute), always_call=True)
         setattr(owner, attribute, cls(layers))
 
     def start(self) -> None:
         """Begin a forward pass of the owner: the next call is its first."""
-        self._turn.outer = (*getattr(self._turn, "outer", ()), getattr(self._turn, "next", 0))
+        self._turn.outer = (*self._turn.outer, self._turn.next)
         self._turn.next = 0
 
     def finish(self) -> None:
         """End a forward pass of the owner, complete or not; an outer one, if any, goes on where it was."""
-        *outer, self._turn.next = getattr(self._turn, "outer", ()) or (0,)
+        *outer, self._turn.next = self._turn.outer or (0,)
         self._turn.outer = tuple(outer)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the output of the layer whose turn it is."""
-        number = getattr(self._turn, "next", 0)
+        number = self._turn.next
         self._turn.next = (number + 1) % len(self)
         return self[number](x)
 
@@ -62,7 +62,18 @@ class CallSites(nn.ModuleList):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._turn = threading.local()
+        self._turn = _Turn()
+
+
+class _Turn(threading.local):
+    """Number of the next call in this thread, and those of the forward passes around the present one.
+
+    Both have values from the start, so that `torch.compile` sees one state, not two, in every thread.
+    """
+
+    def __init__(self) -> None:
+        self.next = 0
+        self.outer: tuple[int, ...] = ()
 
 
 def convert(
@@ -120,16 +131,31 @@ def convert(
     return model
 
 
-class _AtForward:
-    """Hook at the start or finish of the forward pass of an owner of call sites; a class, so that it can be pickled."""
+class _Start:
+    """Hook before the forward pass of an owner of call sites; a class, so that it can be pickled.
 
-    def __init__(self, attribute: str, event: str) -> None:
-        self.attribute, self.event = attribute, event
+    It and `_Finish` are two functions to `torch.compile`, which limits how often it compiles one.
+    """
+
+    def __init__(self, attribute: str) -> None:
+        self.attribute = attribute
 
     def __call__(self, owner: nn.Module, *_: Any) -> None:
         sites = getattr(owner, self.attribute)
         if isinstance(sites, CallSites):
-            getattr(sites, self.event)()
+            sites.start()
+
+
+class _Finish:
+    """Hook after the forward pass of an owner of call sites."""
+
+    def __init__(self, attribute: str) -> None:
+        self.attribute = attribute
+
+    def __call__(self, owner: nn.Module, *_: Any) -> None:
+        sites = getattr(owner, self.attribute)
+        if isinstance(sites, CallSites):
+            sites.finish()
 
 
 def _select(

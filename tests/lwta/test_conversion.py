@@ -162,8 +162,8 @@ def test_compiled_call_sites_are_right_in_every_thread() -> None:
     torch._dynamo.reset()  # each thread has a frame of its own, of which there are so many in a process
     model = convert(_SharedActivation(), 4, eval_mode="argmax").eval()
     compiled = torch.compile(model, fullgraph=True)
-    inputs = torch.randn(6, 4, 8)
-    with ThreadPoolExecutor(3) as pool:
+    inputs = torch.randn(32, 4, 8)
+    with ThreadPoolExecutor(8) as pool:
         for x, y in zip(inputs, pool.map(compiled, inputs), strict=True):
             torch.testing.assert_close(y, model(x))
 
