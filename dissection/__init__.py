@@ -6,6 +6,7 @@ from lwta.dissection.labels.audit import Audit
 from lwta.dissection.labels.naming import Label
 from lwta.dissection.labels.search import Found
 from lwta.dissection.opening import open_store
+from lwta.dissection.recording.layers import Layer
 from lwta.dissection.result import Dissection
 from lwta.dissection.scoring import Identification, LayerScores, Scores, compare
 from lwta.dissection.similarity import JSD, SIMILARITIES, WPMI, Cos, CosCubed, RankReorder, SoftWPMI
@@ -32,6 +33,7 @@ __all__ = [
     "Found",
     "Identification",
     "Label",
+    "Layer",
     "LayerScores",
     "Probe",
     "RankReorder",

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from lwta.dissection.recording.activations import Pool
-from lwta.dissection.recording.hooks import find_layers
+from lwta.dissection.recording.hooks import choose_layers
+from lwta.dissection.recording.layers import Layer
 from lwta.dissection.recording.one_pass import Pass
 from lwta.dissection.recording.precision import Precision
 from lwta.dissection.recording.preprocessing import Transform, find_transform
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 def dissect(
     model: nn.Module,
-    layers: str | Iterable[str],
+    layers: str | Layer | Iterable[str | Layer],
     probe: Probe | str | Path | Iterable[Any],
     *,
     clip: Encoder | str,
@@ -60,7 +61,8 @@ def dissect(
     Args:
         model: any network that takes a batch of images.
         layers: names as in ``model.named_modules()``, of competitive layers or any others with outputs (N, D),
-            (N, L, D) or (N, D, H, W).
+            (N, L, D) or (N, D, H, W). A `Layer`, or its text such as "fc:softmax", says which function of the outputs
+            counts; without, the logits of a classification head are taken after a softmax, all else as it is.
         probe: probing set: a folder, zip or tar archive of images, WebDataset shards, a dataset, or an iterable of
             (key, image); see `Probe.of`.
         clip: an encoder, or the name of one as in `ClipEncoder`.
@@ -93,7 +95,8 @@ def dissect(
         compile: run the network by `torch.compile`, which takes a minute and then saves time on large probing sets.
 
     Raises:
-        ValueError: a layer, similarity, pooling or precision is unknown, there is less than one draw, there is no image
+        ValueError: a layer, a function of its outputs, a similarity, pooling or precision is unknown, a layer is given
+            twice or a function of a layer with competition is asked for, there is less than one draw, there is no image
             or none is readable, there is no concept or one that CLIP has no token for, precomputed embeddings lack keys
             of the probe, or ``transform`` is missing. Also if the store holds this name with other weights,
             architecture, code, preprocessing, probe, images, CLIP, pooling, batch size, seed, precision or draws, or if
@@ -121,7 +124,7 @@ def dissect(
     encoder = ClipEncoder(clip) if isinstance(clip, str) else clip
     concepts = Concepts.of(concepts)
     # whatever can be wrong with the arguments comes to light before the pass over the images
-    layers = list(find_layers(model, layers))
+    chosen = choose_layers(model, layers)
     make_similarity = find_similarity(similarity)
     transform = find_transform(transform, model)
     text_features = concepts.encode(encoder)
@@ -129,7 +132,7 @@ def dissect(
         encoder.check_keys(probe.keys)
     work = Pass(
         model=model,
-        layers=layers,
+        layers=list(dict.fromkeys(layer.name for layer in chosen)),
         probe=probe,
         clip=encoder,
         transform=transform,
@@ -145,12 +148,12 @@ def dissect(
     place = scoring_device(work.place)
     text_features = text_features.to(place)
     if store is None:
-        recording: Recording = record(work, progress=progress)
+        recording: Recording = record(work, chosen, progress=progress)
         scores = similarities_of(recording, make_similarity, text_features)
     else:
         with cpu_group() as group:
             recording = fill_store(
-                work, Path(store), name=name, shard_images=shard_images, progress=progress, group=group
+                work, chosen, Path(store), name=name, shard_images=shard_images, progress=progress, group=group
             )
             scores = similarities_of(recording, make_similarity, text_features, group=group)
     return Dissection(

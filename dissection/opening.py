@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from lwta.dissection.recording.layers import Layer
 from lwta.dissection.result import Dissection
 from lwta.dissection.similarity import Similarity, find_similarity, scoring_device, similarities_of
 from lwta.dissection.store.opening import open_recording
@@ -23,7 +24,7 @@ def open_store(
     name: str | None = None,
     clip: Encoder | str | None = None,
     similarity: str | Callable[[], Similarity] = "soft_wpmi",
-    layers: str | Iterable[str] | None = None,
+    layers: str | Layer | Iterable[str | Layer] | None = None,
     probe: Probe | str | Path | Iterable[Any] | None = None,
     device: torch.device | str = "cpu",
 ) -> Dissection:
@@ -38,7 +39,8 @@ def open_store(
         clip: the encoder with which the store was filled; None opens it by its name, if that is one of open_clip's
             pretrained models or "tiny".
         similarity: as in `dissect`.
-        layers: some of the recorded layers; None for all.
+        layers: some of the recorded layers, as in `dissect`; None for all. Stores of versions that did not record which
+            layer is the classification head take no softmax by themselves: give "fc:softmax" there.
         probe: the images, as in `dissect`, if a report is to show them.
         device: device to compute similarities on; "cos_cubed", "soft_wpmi" and "wpmi" have kernels for GPUs.
 
@@ -59,8 +61,7 @@ def open_store(
         ...     [(label.neuron, label.concept, label.wins) for label in again.labels("2")]
         [(0, 'a red thing', 1), (1, None, 0), (2, 'a blue thing', 1)]
     """
-    wanted = [layers] if isinstance(layers, str) else None if layers is None else list(layers)
-    recording, encoder = open_recording(store, name=name, clip=clip, layers=wanted)
+    recording, encoder = open_recording(store, name=name, clip=clip, layers=layers)
     concepts, make_similarity = Concepts.of(concepts), find_similarity(similarity)
     place = scoring_device(device)
     scores = similarities_of(recording, make_similarity, concepts.encode(encoder).to(place))

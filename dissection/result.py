@@ -51,7 +51,8 @@ class Dissection(Naming):
 
         Args:
             image: PIL image, which the preprocessing of the dissection turns into the network's input.
-            layers: some of `layers`; None for all.
+            layers: some of `layers`; None for all. Activations and contributions are those of the layer's output,
+                whatever function of it was dissected.
             class_names: C names of the classes; None for those that a network of `lwta.create_model` carries, or
                 numbers.
             target: index or name of the class to explain; None for the one that is predicted.

@@ -7,6 +7,7 @@ from functools import cached_property
 from math import isnan
 
 from lwta.dissection.labels.naming import Label, Naming
+from lwta.dissection.recording.layers import LayerTransform
 from lwta.dissection.recording.recording import Recording
 from lwta.dissection.scoring.layer_figures import block_entropies
 from lwta.dissection.scoring.neuron_figures import neuron_scores
@@ -48,6 +49,8 @@ class LayerCards:
     """Share of the units that are active: 1/U at each position of a competition, else that of outputs other than 0."""
     balance: list[float]
     """Evenness of the wins in each block, 1 if all competitors win equally often; empty without competition."""
+    transform: LayerTransform = "identity"
+    """Function of the layer's outputs that stands for the activations."""
 
     @property
     def page(self) -> str:
@@ -125,7 +128,8 @@ def gather(dissection: Naming, layer: str, number: int, top: int) -> LayerCards:
             Card(label, share, None if isnan(monosemanticity) else monosemanticity, classes, images[label.neuron])
         )
     balance = block_entropies(recording, layer).tolist()
-    return LayerCards(layer, number, cards, recording.competitors(layer), _active_share(recording, layer), balance)
+    active, transform = _active_share(recording, layer), recording.transform(layer)
+    return LayerCards(layer, number, cards, recording.competitors(layer), active, balance, transform)
 
 
 def _active_share(recording: Recording, layer: str) -> float:

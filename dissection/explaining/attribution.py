@@ -53,7 +53,8 @@ def explain(
         image: PIL image.
         dissection: the dissection of the network, which names its neurons.
         transform: preprocessing; None for that of the dissection.
-        layers: some of the dissected layers; None for all.
+        layers: some of the dissected layers, by key; None for all. Activations and contributions are those of the
+            layer's output, whatever function of it was dissected.
         class_names: C names of the classes; None for those that a network of `lwta.create_model` carries, or numbers.
         target: index or name of the class to explain; None for the one that is predicted.
         versus: index or name of another class: the contributions are then to the difference of the two logits.
@@ -74,13 +75,14 @@ def explain(
     class_names = class_names_of(model) if class_names is None else class_names
     names = dissection.layers if layers is None else list(layers)
     concepts = {name: [label.concept for label in dissection.labels(name, runner_ups=0)] for name in names}
+    modules = {key: dissection.recording.module(key) for key in names}
     transform = transform or dissection.transform
     if transform is None:
         raise ValueError("transform must be given: the dissection was opened from a store, which holds none")
     with evaluating(model) as place, torch.inference_mode(False), torch.enable_grad():
         # the input asks for a gradient so that frozen networks have one too
         inputs = transform(to_rgb(image)).unsqueeze(0).to(place).requires_grad_()
-        run = _run(model, names, dissection.recording.pool, inputs, seed)
+        run = _run(model, list(dict.fromkeys(modules.values())), dissection.recording.pool, inputs, seed)
         _check_logits(run.logits, class_names)
         chances = _probabilities(model, run.logits, inputs, draws, seed)
         predicted = int(chances.mean(0).argmax())
@@ -88,10 +90,11 @@ def explain(
         logits = run.logits[0]
         objective = logits[explained] if other is None else logits[explained] - logits[other]
         prefix = prefix_tokens(model)
-        evidence = {
-            tap.name: _evidence(tap, output.detach(), contributions, concepts[tap.name], prefix)
+        found = {
+            tap.name: _active_neurons(tap, output.detach(), contributions, prefix)
             for tap, output, contributions in run.contributions(objective)
         }
+        evidence = {key: _named(found[modules[key]], key, concepts[key]) for key in modules}
         logits, objective = logits.detach(), objective.detach()
     called = class_names or [f"class {i}" for i in range(len(logits))]
     return Explanation(
@@ -185,16 +188,13 @@ def _kept_outputs(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, 
         yield outputs
 
 
-def _evidence(
-    tap: Tap, output: Tensor, contributions: Tensor, concepts: Sequence[str | None], prefix: int | None
-) -> list[Evidence]:
-    """Evidence of the active neurons, by the size of their contribution; ties in the order of the neurons."""
+def _active_neurons(tap: Tap, output: Tensor, contributions: Tensor, prefix: int | None) -> list[Evidence]:
+    """Evidence of a module's active neurons, without concepts, by the size of their contribution; ties by number."""
     activations = tap.take(["image"])
     by_position = contributions.movedim(tap.axis, -1).reshape(-1, activations.neurons)
     totals = (by_position[:1] if tap.pool == "cls" else by_position).sum(0).tolist()
     listed = [
-        Evidence(tap.name, neuron, concepts[neuron], value, share, totals[neuron])
-        for neuron, value, share in _active(activations)
+        Evidence(tap.name, neuron, None, value, share, totals[neuron]) for neuron, value, share in _active(activations)
     ]
     listed.sort(key=lambda one: -abs(one.contribution))
     maps = positions(output.movedim(tap.axis, -1), prefix)
@@ -202,6 +202,11 @@ def _evidence(
         return listed
     mapped = [replace(one, where=maps[one.neuron].float().cpu()) for one in listed[:MAPPED]]
     return mapped + listed[MAPPED:]
+
+
+def _named(evidence: Sequence[Evidence], layer: str, concepts: Sequence[str | None]) -> list[Evidence]:
+    """Evidence of a module as that of a layer made of it, with the labels of its neurons."""
+    return [replace(one, layer=layer, concept=concepts[one.neuron]) for one in evidence]
 
 
 def _active(activations: Activations) -> Iterator[tuple[int, float, float]]:

@@ -49,7 +49,7 @@ class Evidence:
     concept: str | None
     """Label of the neuron; None if it is dead on the probing set."""
     activation: float
-    """Output of the neuron, pooled as in the dissection; it may be negative, for a winner too."""
+    """Output of the neuron, pooled as in the dissection but before a softmax; it may be negative, for a winner too."""
     share: float
     """Share of the image's positions that it won; 1 without positions or without competition."""
     contribution: float

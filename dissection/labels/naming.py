@@ -68,7 +68,7 @@ class Naming:
 
     @property
     def layers(self) -> list[str]:
-        """Names of the dissected layers."""
+        """Keys of the dissected layers: "fc", or "fc:softmax" where a function of its outputs was asked for."""
         return list(self._scores)
 
     @property
@@ -216,8 +216,9 @@ class Naming:
     def _headline(self, layer: str) -> str:
         dead = len(self.dead(layer))
         never = "never won" if self._wins[layer] is not None else "never active"
+        transform = self.recording.transform(layer)
         counts = [
-            f"{len(self.similarities(layer))} neurons",
+            f"{len(self.similarities(layer))} neurons{'' if transform == 'identity' else f' after {transform}'}",
             f"{len(self.recording.keys)} images",
             f"{len(self.concepts)} concepts",
         ]

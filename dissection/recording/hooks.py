@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lwta.competition import Competition
 from lwta.dissection.recording.activations import Activations, Pool, PooledOutput, PooledWinners, resolve_pool
+from lwta.dissection.recording.layers import Layer, as_layers, of_competition
 from lwta.support.text import did_you_mean
 from lwta.winners import Winners
 
@@ -97,6 +98,22 @@ def find_layers(model: nn.Module, layers: str | Iterable[str]) -> dict[str, nn.M
             hint = did_you_mean(name, modules) or f"; the model has {', '.join(list(modules)[:10])}, …"
             raise ValueError(f"layers must be names of modules of the model, {name!r} is none{hint}")
     return {name: modules[name] for name in names}
+
+
+def choose_layers(model: nn.Module, layers: str | Layer | Iterable[str | Layer]) -> list[Layer]:
+    """Choose layers of a model, by names as in ``model.named_modules()`` and with functions of their outputs.
+
+    Raises:
+        ValueError: no module has that name, ``layers`` is empty or names a layer twice, or there is no such function,
+            or none for a layer with competition.
+        TypeError: a layer is neither a text nor a `Layer`.
+    """
+    chosen = as_layers(layers, [name for name, _ in model.named_modules() if name])
+    modules = find_layers(model, [layer.name for layer in chosen])
+    for layer in chosen:
+        if isinstance(modules[layer.name], Competition) and layer.transform not in ("auto", "identity"):
+            raise ValueError(of_competition(layer))
+    return chosen
 
 
 @contextmanager

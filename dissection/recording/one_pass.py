@@ -9,10 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lwta.dissection.recording.activations import Activations, Pool, average
+from lwta.dissection.recording.activations import Activations, DenseActivations, Pool, average
 from lwta.dissection.recording.hooks import Tap, tapped
 from lwta.dissection.recording.loading import Skipped, Transform, batches
-from lwta.dissection.recording.precision import Precision, computing, own_type
+from lwta.dissection.recording.precision import Precision, computing, own_type, resolved
 from lwta.dissection.words.encoder import Encoder, checked_embeddings
 from lwta.images import Probe
 from lwta.support.running import device_of, evaluating
@@ -34,6 +34,8 @@ class Encoded(NamedTuple):
     """Activations on the n images, by layer; empty where no image was readable."""
     skipped: list[Skipped]
     """Images that could not be read."""
+    heads: tuple[str, ...] = ()
+    """Classification heads among the layers, found on the first batch that this pass ran: see `is_head`."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Pass:
 
     model: nn.Module
     layers: Sequence[str]
+    """Names of the modules to record, each once."""
     probe: Probe
     clip: Encoder
     transform: Transform
@@ -98,7 +101,7 @@ def encode(work: Pass, only: Collection[int] | None = None) -> Iterator[Encoded]
                     with clip_precision:
                         features = clip.encode_images(batch.keys, batch.clip_inputs)
                     features = checked_embeddings(features, "image", batch.keys)
-            yield Encoded(number, batch.keys, batch.labels, features, activations, batch.skipped)
+            yield Encoded(number, batch.keys, batch.labels, features, activations, batch.skipped, network.heads)
 
 
 class Network:
@@ -107,6 +110,9 @@ class Network:
     Args:
         work: settings of the pass.
         taps: hooks on the layers.
+
+    Attributes:
+        heads: classification heads among the layers, known once a batch was run.
     """
 
     def __init__(self, work: Pass, taps: Sequence[Tap]) -> None:
@@ -119,6 +125,10 @@ class Network:
         self._draws = work.draws
         self._type = own_type(model)
         self._precision = computing(work.precision, place, self._type)
+        types = (self._type, getattr(torch, resolved(work.precision, place, self._type)))
+        self._rounding = max(torch.finfo(kind).eps for kind in types)
+        self.heads: tuple[str, ...] = ()
+        self._ran = False
         convolves = any(isinstance(module, nn.Conv2d) for module in model.modules())
         self._channels_last = place.type == "cuda" and convolves  # which the convolutions of tensor cores ask for
 
@@ -142,7 +152,43 @@ class Network:
         drawn: dict[str, list[Activations]] = {tap.name: [] for tap in self._taps}
         for draw in range(self._draws):
             with seeded(derive(self._seed, number, draw), self._place), self._precision:
-                self._model(inputs)
+                output = self._model(inputs)
             for tap in self._taps:
                 drawn[tap.name].append(tap.take(keys))
+            if not self._ran:  # of one draw, as other draws have other winners
+                last = {name: activations[-1] for name, activations in drawn.items()}
+                self.heads = tuple(name for name in last if is_head(last[name], output, self._rounding))
+                self._ran = True
         return {name: average(activations) for name, activations in drawn.items()}
+
+
+def is_head(activations: Activations, output: object, rounding: float) -> bool:
+    """Return whether a layer is the network's classification head, by its activations on one batch.
+
+    It is if it has no competition and its pooled output is what the network returns, two numbers or more for each
+    image, and if these are logits: not yet probabilities, which are not negative and add up to 1.
+
+    Args:
+        activations: activations of the layer on the n images of the batch.
+        output: what the network returned for them.
+        rounding: relative error of the numbers of the type in which the network computes.
+
+    Example:
+        >>> logits = torch.tensor([[2.0, -1.0], [0.5, 3.0]])
+        >>> is_head(DenseActivations(logits), logits[:, :, None, None], 1e-7)
+        True
+        >>> is_head(DenseActivations(logits.softmax(1)), logits.softmax(1), 1e-7)
+        False
+    """
+    if not isinstance(activations, DenseActivations) or not isinstance(output, Tensor):
+        return False
+    if output.ndim < 2 or not output.is_floating_point():
+        return False
+    values, returned = activations.values, output.detach().flatten(1).float().cpu()
+    if returned.shape != values.shape or values.shape[1] < 2:
+        return False
+    # the network may have pooled the layer itself, in another order and with sums of its own type
+    bound = max(1e-5, 2 * rounding)
+    if not bool(((values - returned).abs() <= bound * returned.abs().max()).all()):
+        return False
+    return bool((returned < 0).any() or ((returned.sum(1) - 1).abs() > max(1e-4, 2 * rounding)).any())

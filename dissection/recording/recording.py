@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import accumulate, chain
 from typing import NamedTuple
@@ -14,6 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lwta.dissection.recording.activations import Activations, Pool
+from lwta.dissection.recording.layers import Layer, LayerTransform, transformed
 from lwta.dissection.recording.loading import Skipped
 from lwta.dissection.recording.one_pass import Encoded, Pass, encode
 from lwta.support.ranking import NONE, largest, pack, unpack
@@ -59,32 +60,55 @@ class Tally:
 class Recording(ABC):
     """Recording: activations of the dissected layers on every image of the probe, and the images' CLIP embeddings.
 
-    For competitive layers only the wins are kept.
+    For competitive layers only the wins are kept. What is recorded is the pooled output of each layer; the function
+    that a `Layer` asks for is applied whenever shards are read. A layer goes by its key.
 
     Args:
         keys: keys of the N images, in the order of the pass.
         labels: labels of the images, where the probe had any.
-        layers: names of the layers.
+        layers: the layers; several may be functions of the outputs of one module.
         skipped: images that could not be read.
         pool: pooling, as the user gave it.
+        heads: names of the modules that were found to be classification heads.
 
     Raises:
-        ValueError: a key occurs twice.
+        ValueError: the key of an image or a layer occurs twice.
     """
 
     def __init__(
         self,
         keys: Sequence[str],
         labels: Sequence[str | None],
-        layers: Sequence[str],
+        layers: Sequence[Layer],
         skipped: Sequence[Skipped],
         pool: Pool,
+        heads: Collection[str] = (),
     ) -> None:
         twice = repeated(keys)
         if twice:
             raise ValueError(f"probe must give every image a key of its own; {some(twice)} repeated")
-        self.keys, self.labels, self.layers, self.skipped, self.pool = keys, labels, list(layers), list(skipped), pool
+        self.keys, self.labels, self.skipped, self.pool = keys, labels, list(skipped), pool
+        self.chosen = {layer.key: layer for layer in layers}
+        """Layers by key."""
+        self.heads = frozenset(heads)
+        """Names of the modules that are classification heads, as far as that was recorded."""
         self._tallies: dict[str, Tally] = {}
+
+    @property
+    def layers(self) -> list[str]:
+        """Keys of the layers."""
+        return list(self.chosen)
+
+    def module(self, layer: str) -> str:
+        """Return the name of the module whose outputs a layer, given by its key, is made of."""
+        return self.chosen[layer].name
+
+    def transform(self, layer: str) -> LayerTransform:
+        """Return the function of a layer's outputs: "identity", "softmax" or "sigmoid", which "auto" stands for too."""
+        chosen = self.chosen[layer]
+        if chosen.transform != "auto":
+            return chosen.transform
+        return "softmax" if chosen.name in self.heads else "identity"
 
     def shards(self, layer: str) -> Iterator[Shard]:
         """Yield all shards, in their order, with the activations of one layer."""
@@ -102,9 +126,22 @@ class Recording(ABC):
     def numbers(self) -> range:
         """Numbers of all shards."""
 
-    @abstractmethod
     def some_shards(self, layer: str, numbers: Iterable[int]) -> Iterator[Shard]:
-        """Yield the shards with these numbers, in their order; a shard without a readable image is left out."""
+        """Yield the shards with these numbers, in their order; a shard without a readable image is left out.
+
+        Raises:
+            ValueError: a function is asked for of a layer with competition.
+        """
+        chosen, transform = self.chosen[layer], self.transform(layer)
+        for shard in self.recorded_shards(chosen.name, numbers):
+            yield shard._replace(activations=transformed(shard.activations, chosen, transform))
+
+    @abstractmethod
+    def recorded_shards(self, module: str, numbers: Iterable[int]) -> Iterator[Shard]:
+        """Yield the shards with these numbers as they were recorded, with the pooled outputs of a module.
+
+        They are in their order; a shard without a readable image is left out.
+        """
 
     @cached_property
     def sorted_keys(self) -> list[str]:
@@ -175,15 +212,23 @@ class MemoryRecording(Recording):
         batches: batches of the whole probe, in order, each with at least one readable image.
         skipped: images that could not be read.
         pool: pooling, as the user gave it.
+        layers: the layers; None for all modules that were recorded.
 
     Raises:
         ValueError: a key occurs twice.
     """
 
-    def __init__(self, batches: Sequence[Encoded], skipped: Sequence[Skipped], pool: Pool) -> None:
+    def __init__(
+        self,
+        batches: Sequence[Encoded],
+        skipped: Sequence[Skipped],
+        pool: Pool,
+        layers: Sequence[Layer] | None = None,
+    ) -> None:
         keys = list(chain.from_iterable(batch.keys for batch in batches))
         labels = list(chain.from_iterable(batch.labels for batch in batches))
-        super().__init__(keys, labels, list(batches[0].activations), skipped, pool)
+        chosen = [Layer(name) for name in batches[0].activations] if layers is None else layers
+        super().__init__(keys, labels, chosen, skipped, pool, batches[0].heads)
         self._batches = batches
 
     @property
@@ -191,20 +236,21 @@ class MemoryRecording(Recording):
         """Numbers of the batches; each is a shard."""
         return range(len(self._batches))
 
-    def some_shards(self, layer: str, numbers: Iterable[int]) -> Iterator[Shard]:
+    def recorded_shards(self, module: str, numbers: Iterable[int]) -> Iterator[Shard]:
         """Yield the batches with these numbers as shards."""
         ends = list(accumulate(len(batch.keys) for batch in self._batches))
         for number in numbers:
             batch = self._batches[number]
             ranks = self.ranks[ends[number] - len(batch.keys) : ends[number]]
-            yield Shard(ranks, batch.features, batch.activations[layer])
+            yield Shard(ranks, batch.features, batch.activations[module])
 
 
-def record(work: Pass, *, progress: bool) -> Recording:
+def record(work: Pass, layers: Sequence[Layer], *, progress: bool) -> Recording:
     """Run network and CLIP once over the probe, and return the recording in memory.
 
     Args:
         work: settings of the pass.
+        layers: layers of the recording, made of the modules that the pass records.
         progress: show a bar.
 
     Raises:
@@ -222,7 +268,7 @@ def record(work: Pass, *, progress: bool) -> Recording:
             bar.update(len(batch.keys) + len(batch.skipped))
     skipped = [image for batch in read for image in batch.skipped]
     warn_of_skipped(probe.name, sum(len(batch.keys) for batch in read), skipped)
-    return MemoryRecording([batch for batch in read if batch.keys], skipped, work.pool)
+    return MemoryRecording([batch for batch in read if batch.keys], skipped, work.pool, layers)
 
 
 def warn_of_skipped(name: str, readable: int, skipped: list[Skipped]) -> None:

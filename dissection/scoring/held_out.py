@@ -30,16 +30,16 @@ class Part(Recording):
             if kept[rank]
         ]
         keys, labels = [key for key, _ in pairs], [label for _, label in pairs]
-        super().__init__(keys, labels, recording.layers, [], recording.pool)
+        super().__init__(keys, labels, list(recording.chosen.values()), [], recording.pool, recording.heads)
 
     @property
     def numbers(self) -> range:
         """Numbers of the shards of the whole recording."""
         return self._whole.numbers
 
-    def some_shards(self, layer: str, numbers: Iterable[int]) -> Iterator[Shard]:
+    def recorded_shards(self, module: str, numbers: Iterable[int]) -> Iterator[Shard]:
         """Yield the part's images of these shards of the whole recording; a shard without any is left out."""
-        for shard in self._whole.some_shards(layer, numbers):
+        for shard in self._whole.recorded_shards(module, numbers):
             mask = self._kept[shard.ranks]
             if mask.any():
                 yield Shard(self._rank[shard.ranks[mask]], shard.features[mask], select(shard.activations, mask))

@@ -191,6 +191,11 @@ class StoredActivations:
         """Names of the layers, including those that are incomplete."""
         return list(self.folder.manifest.get("layers", []))
 
+    @property
+    def heads(self) -> list[str]:
+        """Names of the layers that are classification heads, as far as that was recorded."""
+        return [name for name, is_head in self.folder.manifest.get("heads", {}).items() if is_head]
+
     def missing(self, layers: Sequence[str]) -> dict[int, tuple[str, ...]]:
         """Return, by shard, which of these layers are missing or damaged; a warning names damaged files."""
         names = {_column(layer): layer for layer in layers}  # in the order of the layers
@@ -210,6 +215,9 @@ class StoredActivations:
         """
         readable = [batch for batch in batches if batch.keys]
         keys = [key for batch in readable for key in batch.keys]
+        if readable and not set(layers) <= self.folder.manifest.get("heads", {}).keys():
+            # before the first shard is there, so that a pass that has nothing left to record need not find it out
+            self.folder.update(heads={layer: layer in readable[0].heads for layer in layers})
         columns = {
             _column(layer): pack_activations(join([batch.activations[layer] for batch in readable])) for layer in layers
         }

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from lwta.dissection.recording.layers import Layer
 from lwta.dissection.recording.one_pass import Encoded, Pass, encode
 from lwta.dissection.recording.recording import warn_of_skipped
 from lwta.dissection.store.checked_files import FULL, StoreFullError
@@ -27,12 +28,20 @@ ELSEWHERE = "give the network another name= (then it gets a folder of its own), 
 
 
 def fill_store(
-    work: Pass, store: Path, *, name: str | None, shard_images: int, progress: bool, group: Group
+    work: Pass,
+    layers: Sequence[Layer],
+    store: Path,
+    *,
+    name: str | None,
+    shard_images: int,
+    progress: bool,
+    group: Group,
 ) -> StoredRecording:
     """Fill the store with what it lacks of a recording, together with the other processes of the group.
 
     Args:
         work: the pass that records what is missing.
+        layers: layers of the recording, made of the modules that the pass records.
         store: folder of the store.
         name: name of the network in the store; None for the name of its class.
         shard_images: images in a shard, if the store is new.
@@ -53,7 +62,7 @@ def fill_store(
         raise ValueError(f"shard_images must be at least 1, got {shard_images}")
     grid = Grid(len(work.probe.keys or ()), work.batch_size, max(shard_images // work.batch_size, 1))
     images, activations = _open_folders(work, store, name or type(work.model).__name__, grid, group)
-    recording = Filler(group, work, images, activations, progress=progress).fill()
+    recording = Filler(group, work, images, activations, progress=progress).fill(layers)
     if group.rank == 0 or not recording.keys:
         warn_of_skipped(work.probe.name, len(recording.keys), recording.skipped)
     return recording
@@ -123,8 +132,11 @@ class Filler:
         self._images, self._activations = images, activations
         self._progress = progress and group.rank == 0
 
-    def fill(self) -> StoredRecording:
+    def fill(self, wanted: Sequence[Layer]) -> StoredRecording:
         """Record what is missing, and return the whole recording; a warning names damaged files.
+
+        Args:
+            wanted: layers of the recording.
 
         Raises:
             StoreFullError: there is no space left.
@@ -144,7 +156,7 @@ class Filler:
         self._group.lead(self._complete)
         for folder in (self._images.folder, self._activations.folder):
             folder.refresh()
-        return StoredRecording(ImageTable(self._images), self._activations, self._work.layers, self._work.pool)
+        return StoredRecording(ImageTable(self._images), self._activations, wanted, self._work.pool)
 
     def _gaps(self) -> tuple[set[int], dict[int, tuple[str, ...]]]:
         """Find the shards without embeddings, and the layers that each shard lacks."""

@@ -209,34 +209,40 @@ class ShardFolder:
         except (ValueError, RecursionError):
             return Entry("")
 
-    def update(self, layers: Sequence[str] = (), **facts: Any) -> None:
+    def update(self, layers: Sequence[str] = (), heads: Mapping[str, bool] | None = None, **facts: Any) -> None:
         """Enter facts, further layers, and the lines of the table that are files of their own into the manifest.
 
         If the manifest has all of that already, nothing is written, so that the store may be on a read-only medium.
 
         Args:
             layers: names of layers.
+            heads: whether layers are classification heads; what the manifest says of a layer already stays, so that
+                all processes agree on it.
             **facts: other entries of the manifest, among those of `FACTS`.
 
         Raises:
             OSError: the manifest cannot be written.
         """
         self.refresh()
-        if not self._lines and self._updated(layers, facts) == self.manifest:
+        if not self._lines and self._updated(layers, heads or {}, facts) == self.manifest:
             return
         with locked(self.path):
             self.refresh()  # again: another process may have written before this one held the lock
-            updated = self._updated(layers, facts)
+            updated = self._updated(layers, heads or {}, facts)
             parts = {**self._parts, **self.manifest["parts"]}
             write_manifest(self.path, {**updated, "parts": parts, "shards": table(self.entries)})
             for path in self._lines:
                 path.unlink(missing_ok=True)
             self.refresh()
 
-    def _updated(self, layers: Sequence[str], facts: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the manifest with these layers and facts entered."""
-        known = self.manifest.get("layers", [])
-        further = {"layers": list(dict.fromkeys([*known, *layers]))} if layers else {}
+    def _updated(self, layers: Sequence[str], heads: Mapping[str, bool], facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the manifest with these layers, heads and facts entered."""
+        further: dict[str, Any] = {}
+        if layers:
+            further["layers"] = list(dict.fromkeys([*self.manifest.get("layers", []), *layers]))
+        if heads:
+            known = self.manifest.get("heads", {})
+            further["heads"] = {**known, **{name: heads[name] for name in heads if name not in known}}
         return {**self.manifest, **facts, **further}
 
     def _file(self, shard: int, column: str) -> Path:

@@ -45,8 +45,13 @@ FACTS: dict[str, Any] = {
     "probe_name": str,
     "skipped": list,
     "written_by": list,
+    "heads": dict,
 }
-"""Names and types of the entries that a manifest may have besides its kind, parts, grid and shards."""
+"""Names and types of the entries that a manifest may have besides its kind, parts, grid and shards.
+
+"heads" says of layers whether they are the network's classification head. Stores of versions that did not write it say
+nothing of their layers.
+"""
 
 
 @dataclass(frozen=True)
@@ -192,6 +197,7 @@ def _check(manifest: Mapping[str, Any], kind: str) -> None:
     for name in FACTS.keys() & content.keys():
         _require(isinstance(content[name], FACTS[name]), name)
     _require(all(isinstance(layer, str) for layer in content.get("layers", [])), "layers")
+    _require(all(isinstance(is_head, bool) for is_head in content.get("heads", {}).values()), "heads")
 
 
 def _check_parts(parts: dict[str, Any], kind: str) -> None:

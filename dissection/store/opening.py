@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from torch import nn
 
+from lwta.dissection.recording.layers import Layer, as_layers
 from lwta.dissection.store.contents import ImageTable, StoredActivations, StoredImages, network_folder
 from lwta.dissection.store.dependencies import contents_in, embedder, known_as, network_parts
 from lwta.dissection.store.folder import RESUME, ShardFolder, other_parts
@@ -22,7 +23,7 @@ def open_recording(
     *,
     name: str | None = None,
     clip: Encoder | str | None = None,
-    layers: Sequence[str] | None = None,
+    layers: str | Layer | Iterable[str | Layer] | None = None,
 ) -> tuple[StoredRecording, Encoder]:
     """Open the recording of a network in a store, and the encoder of its images.
 
@@ -30,24 +31,27 @@ def open_recording(
         store: folder of the store.
         name: name of the network in the store; None if there is only one.
         clip: encoder of the recording, or its name; None opens it by the name in the store.
-        layers: names of recorded layers; None for all.
+        layers: recorded layers, by name or with functions of their outputs; None for all.
 
     Raises:
         FileNotFoundError: there is no such store, or no network of this name in it.
         ValueError: there are several networks and ``name`` is None, ``clip`` is another encoder than the store's, a
-            layer was not recorded, or the recording is incomplete or damaged.
+            layer was not recorded or is given twice, a function of a layer is unknown, or the recording is incomplete
+            or damaged.
+        TypeError: a layer is neither a text nor a `Layer`.
     """
     folder = ShardFolder(network_folder(Path(store), name or _only_network(Path(store))), "network")
     parts = folder.manifest["parts"]
     encoder = _encoder(recorded_clip(store, folder.path.name) if clip is None else clip, folder)
     activations = StoredActivations(folder)
-    wanted = activations.layers if layers is None else list(layers)
-    for layer in wanted:
+    wanted = [Layer(name) for name in activations.layers] if layers is None else as_layers(layers, activations.layers)
+    modules = list(dict.fromkeys(layer.name for layer in wanted))
+    for layer in modules:
         if layer not in activations.layers:
             hint = did_you_mean(layer, activations.layers) or f"; recorded: {', '.join(activations.layers)}"
             raise ValueError(f"layers must be recorded in {folder.path}, {layer!r} is not{hint}")
     images = StoredImages.open(Path(store), embedder(parts), parts["probe"], contents_in(parts))
-    for part, columns in ((images.folder, set(StoredImages.COLUMNS)), (folder, activations.columns(wanted))):
+    for part, columns in ((images.folder, set(StoredImages.COLUMNS)), (folder, activations.columns(modules))):
         complete = sum(entry.files.keys() >= columns for entry in part.entries.values())
         if complete < part.grid.shards:
             raise ValueError(f"store: {complete} of {part.grid.shards} shards of {part.path} are complete; {RESUME}")

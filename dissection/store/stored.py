@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from lwta.dissection.recording.activations import Pool
+from lwta.dissection.recording.layers import Layer
 from lwta.dissection.recording.recording import Recording, Shard
 from lwta.dissection.store.checked_files import DamagedFileError
 from lwta.dissection.store.contents import ImageTable, StoredActivations
@@ -19,18 +20,18 @@ class StoredRecording(Recording):
     Args:
         images: table of the probe's images.
         activations: stored activations of the network.
-        layers: names of the layers that are wanted.
+        layers: the layers that are wanted.
         pool: pooling, as the user gave it.
 
     Raises:
         ValueError: a key occurs twice.
     """
 
-    def __init__(self, images: ImageTable, activations: StoredActivations, layers: Sequence[str], pool: Pool) -> None:
-        super().__init__(images.keys, images.labels, layers, images.skipped, pool)
+    def __init__(self, images: ImageTable, activations: StoredActivations, layers: Sequence[Layer], pool: Pool) -> None:
+        super().__init__(images.keys, images.labels, layers, images.skipped, pool, activations.heads)
         self._images, self._activations = images, activations
 
-    def some_shards(self, layer: str, numbers: Iterable[int]) -> Iterator[Shard]:
+    def recorded_shards(self, module: str, numbers: Iterable[int]) -> Iterator[Shard]:
         """Yield the shards with these numbers, as they were stored; a shard without a readable image is left out.
 
         Raises:
@@ -40,7 +41,7 @@ class StoredRecording(Recording):
         for number in numbers:
             places = grid.images_of(number)
             rows = self._images.rows(places)
-            activations = self._activations.read(number, layer)
+            activations = self._activations.read(number, module)
             if not self._activations.fits(number, self.keys[rows]):
                 raise DamagedFileError(
                     f"store: shard {number} of {self._activations.folder.path} is of other images than their "

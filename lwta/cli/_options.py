@@ -52,7 +52,7 @@ def add_store(parser: argparse.ArgumentParser, *, as_option: bool = False) -> No
     else:
         parser.add_argument("store", type=Path, metavar="STORE", help=what)
     parser.add_argument("--name", help="name of the network in the store (the only one)")
-    parser.add_argument("--layers", nargs="+", metavar="LAYER", help="names (all that were recorded)")
+    parser.add_argument("--layers", nargs="+", metavar="LAYER", help="names, or fc:softmax and the like (all recorded)")
     parser.add_argument("--probe", type=Path, metavar="PATH", help="the images, if they are to be shown")
     parser.add_argument("--device", help="device that computes similarities (a GPU if there is one)")
     add_naming(parser, clip=None)

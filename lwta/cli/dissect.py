@@ -3,6 +3,7 @@
 Examples:
   lwta dissect --model timm:resnet18 --list-layers               # what can be dissected
   lwta dissect --model timm:resnet18 --layers layer4 fc --probe photos/ --clip ViT-B-16/openai --concepts imagenet
+  lwta dissect --model timm:resnet18 --layers fc:identity --probe photos/  # logits as they are, without a softmax
   lwta dissect --model run --layers '*act*' --probe photos.zip --clip embeddings.npz --store store --out labels.csv
   torchrun --nproc-per-node=4 -m lwta dissect … --store store    # several processes share the work
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from lwta.cli._networks import add_model, find_function, find_model
 from lwta.cli._options import add_naming, add_outputs, find_concepts, open_clip, write
 from lwta.cli._stopping import hint_when_stopped
 from lwta.competition import Competition
-from lwta.dissection import dissect
+from lwta.dissection import Layer, dissect
 from lwta.dissection.recording.activations import POOLS
 from lwta.dissection.recording.precision import PRECISIONS
 from lwta.support.processes import launched, own_device, process_group
@@ -30,7 +32,13 @@ from lwta.support.tables import Column, text_table
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `lwta dissect`."""
     add_model(parser)
-    parser.add_argument("--layers", nargs="+", metavar="LAYER", help="names, or patterns such as 'blocks.*.mlp.act'")
+    parser.add_argument(
+        "--layers",
+        nargs="+",
+        metavar="LAYER",
+        help="names, or patterns such as 'blocks.*.mlp.act'; with a function of the outputs behind a colon, such as "
+        "fc:softmax, fc:sigmoid or fc:identity (softmax for the logits of a classification head)",
+    )
     parser.add_argument("--list-layers", action="store_true", help="print the layers that can be dissected, and stop")
     parser.add_argument(
         "--probe", type=Path, metavar="PATH", help="folder, zip or tar of images, or shards-{000..127}.tar"
@@ -101,11 +109,12 @@ def _how_to_go_on(store: Path | None) -> str:
 
 
 def match_layers(model: nn.Module, patterns: Sequence[str]) -> list[str]:
-    """Return the names of the modules that the patterns match, in the order of the patterns, each once.
+    """Return the keys of the layers that the patterns match, in the order of the patterns, each once.
 
     Args:
         model: the network.
-        patterns: glob patterns; one without ``*``, ``?`` and ``[`` is returned as it is.
+        patterns: glob patterns, each with a function of the outputs behind a colon or without; one without ``*``, ``?``
+            and ``[`` is returned as it is.
 
     Raises:
         ValueError: a pattern matches no module.
@@ -113,7 +122,10 @@ def match_layers(model: nn.Module, patterns: Sequence[str]) -> list[str]:
     names = [name for name, _ in model.named_modules() if name]
     matched: dict[str, None] = {}
     for pattern in patterns:
-        found = [name for name in names if fnmatchcase(name, pattern)] if set(pattern) & set("*?[") else [pattern]
+        found = [pattern]
+        if set(pattern) & set("*?["):
+            wanted = Layer.of(pattern, names)
+            found = [replace(wanted, name=name).key for name in names if fnmatchcase(name, wanted.name)]
         if not found:
             raise ValueError(f"--layers: no layer fits {pattern!r}; --list-layers prints them")
         matched.update(dict.fromkeys(found))

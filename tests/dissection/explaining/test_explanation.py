@@ -86,6 +86,21 @@ def test_a_frozen_network_under_inference_mode_in_training() -> None:
     assert model.head.weight.grad is None
 
 
+def test_layers_of_one_module_have_its_evidence() -> None:
+    """What is explained is the output of the module, whatever function of it was dissected."""
+    result = dissected(layers=["head:identity", "act", "head", "head:sigmoid"])
+    explanation = result.explain(RED)
+    assert list(explanation.evidence) == ["head:identity", "act", "head", "head:sigmoid"]
+    before = dissected(layers="head:identity").explain(RED).evidence["head:identity"]
+    for key in ("head:identity", "head", "head:sigmoid"):
+        found = explanation.evidence[key]
+        assert {one.layer for one in found} == {key}
+        assert [one.concept for one in found] == [result.labels(key)[one.neuron].concept for one in found]
+        assert [one.activation for one in found] == [one.activation for one in before]
+        assert [one.contribution for one in found] == [one.contribution for one in before]
+    assert list(result.explain(RED, layers=["head"]).evidence) == ["head"]
+
+
 def test_text() -> None:
     text = str(dissected().explain(RED, class_names=["red", "green", "blue"])).splitlines()
     assert text[0].startswith("predicted: red (")

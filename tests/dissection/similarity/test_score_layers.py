@@ -68,7 +68,7 @@ class HalfDead(SoftWPMI):
 
 
 def test_a_neuron_that_was_never_above_zero_may_count_as_dead() -> None:
-    """As with "jsd", which asks where a neuron is above 0."""
+    """As with "jsd", which asks where a neuron is above 0; after a softmax all would be."""
     network = ColourNetwork()
     with torch.no_grad():
         network.head.bias[1] = -100
@@ -78,8 +78,8 @@ def test_a_neuron_that_was_never_above_zero_may_count_as_dead() -> None:
         "transform": to_tensor,
         "progress": False,
     }
-    found = dissect(network, "head", PROBE, similarity="jsd", **keywords)
-    assert [label.concept is None for label in found.labels("head")] == [False, True, False]
+    found = dissect(network, "head:identity", PROBE, similarity="jsd", **keywords)
+    assert [label.concept is None for label in found.labels("head:identity")] == [False, True, False]
 
 
 def test_scores_of_another_shape_are_refused() -> None:

@@ -85,7 +85,7 @@ def test_dissect_and_relabel(here: Path, capsys: pytest.CaptureFixture[str]) -> 
     capsys.readouterr()
     assert main(["relabel", "store", "--concepts", "words.txt", "--similarity", "cos", "--layers", "4"]) == 0
     printed = capsys.readouterr().out
-    assert printed.startswith("4: 5 neurons, 24 images, 3 concepts")
+    assert printed.startswith("4: 5 neurons after softmax, 24 images, 3 concepts")
     assert "circle" not in printed
 
     assert main(["relabel", "store", "--out", "four.csv", "--json", "-"]) == 0
@@ -125,12 +125,35 @@ def test_layers(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines() if "neurons" in line] == ["1", "4"]
 
 
+def test_layers_with_functions(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*TYPICAL, "--layers", "[14]:identity", "4", "4:sigmoid", "--store", "store", "--json", "-"]) == 0
+    keys = ["1:identity", "4:identity", "4", "4:sigmoid"]
+    assert list(json.loads(capsys.readouterr().out)) == keys
+    assert main(["relabel", "store", "--layers", *keys[:2], "4:softmax", "--out", "labels.csv"]) == 0
+    rows = csv.DictReader(Path("labels.csv").read_text(encoding="utf-8").splitlines())
+    assert list(dict.fromkeys(row["layer"] for row in rows)) == [*keys[:2], "4:softmax"]
+    capsys.readouterr()
+    assert main(["search", "store", "red", "--layers", "4:softmax"]) == 0
+    assert "4:softmax" in capsys.readouterr().out
+    assert main(["evaluate", "store", "--layers", "4", "4:identity"]) == 0
+    assert "4:identity" in capsys.readouterr().out
+    image = next(Path("probe").iterdir())
+    explain = ["explain", str(image), *MODEL, "--store", "store", "--layers", "1", "4", "4:identity", "--json", "-"]
+    assert main(explain) == 0
+    evidence = json.loads(capsys.readouterr().out)[0]["evidence"]
+    assert list(evidence) == ["1", "4", "4:identity"]
+
+
 def test_mistakes(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def said(*changes: str) -> str:
         return refused(capsys, *TYPICAL, *changes)
 
     assert "'9' is none" in said("--layers", "9")
     assert "no layer fits 'x*'" in said("--layers", "x*")
+    assert "no layer fits 'x*:softmax'" in said("--layers", "x*:softmax")
+    assert "the transform of '4' must be one of" in said("--layers", "4:softmx")
+    assert "competitive layer must be 'auto' or 'identity', got '1:softmax'" in said("--layers", "1:softmax")
+    assert "given once, got '4' more than once" in said("--layers", "4", "4:auto")
     assert "there is no prob" in said("--probe", "prob")
     assert "similarity must be one of" in said("--similarity", "near")
     assert "transform must be given" in said("--model", "mine.py:network")
