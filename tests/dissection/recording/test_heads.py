@@ -16,7 +16,7 @@ from tests.support.worlds import ColourNetwork, dissected
 def conv_head() -> nn.Sequential:
     """The last convolution of a SqueezeNet has a map for each class; their means are the logits."""
     torch.manual_seed(0)
-    return nn.Sequential(
+    model = nn.Sequential(
         nn.Conv2d(3, 4, 3, padding=1),
         nn.ReLU(),
         nn.Conv2d(4, 3, 1),
@@ -24,6 +24,9 @@ def conv_head() -> nn.Sequential:
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
     )
+    for layer in (model[0], model[2]):
+        nn.init.normal_(layer.weight)  # so that some outputs are above 0 and some below
+    return model
 
 
 def returning(change: Any) -> nn.Module:
