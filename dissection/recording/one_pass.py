@@ -187,8 +187,8 @@ def is_head(activations: Activations, output: object, rounding: float) -> bool:
     values, returned = activations.values, output.detach().flatten(1).float().cpu()
     if returned.shape != values.shape or values.shape[1] < 2:
         return False
-    # the network may have pooled the layer itself, in another order and with sums of its own type
-    bound = max(1e-5, 2 * rounding)
-    if not bool(((values - returned).abs() <= bound * returned.abs().max()).all()):
+    # the network may have pooled the layer itself: summed in another order, and rounded to a type of its own
+    bound = rounding * returned.abs() + 1e-5 * returned.abs().max()
+    if not bool(((values - returned).abs() <= bound).all()):
         return False
     return bool((returned < 0).any() or ((returned.sum(1) - 1).abs() > max(1e-4, 2 * rounding)).any())

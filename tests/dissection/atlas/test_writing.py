@@ -40,6 +40,15 @@ def test_every_neuron_and_its_top_images(tmp_path: Path) -> None:
             assert image.size == (6, 6)
 
 
+def test_functions_of_outputs_are_told(tmp_path: Path) -> None:
+    pages = atlas(dissected(layers=["act", "head", "head:identity"]), tmp_path)
+    told = ["after softmax" in pages[f"layer-0{number}.html"].text for number in (1, 2, 3)]
+    assert told == [False, True, False]
+    assert pages["index.html"].text.count("after softmax") == 1
+    layers = json.loads((tmp_path / "layers.json").read_text(encoding="utf-8"))
+    assert [layer["layer"] for layer in layers] == ["act", "head", "head:identity"]
+
+
 def test_links_lead_somewhere(tmp_path: Path) -> None:
     result = dissected()
     explained = [Explained(key, image, result.explain(image)) for key, image in images(2)]

@@ -24,8 +24,8 @@ def conv_head() -> nn.Sequential:
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
     )
-    for layer in (model[0], model[2]):
-        nn.init.normal_(layer.weight)  # so that some outputs are above 0 and some below
+    for weight in model.parameters():
+        nn.init.normal_(weight)  # so that some outputs are above 0 and some below
     return model
 
 

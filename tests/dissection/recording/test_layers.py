@@ -105,7 +105,7 @@ def test_shards_change_no_bit(transform: Any) -> None:
     """Nor is an image another one in a part of the recording."""
     outputs, features = torch.randn(61, 37), embedded(61, 5)
     layers = [Layer("layer", transform), Layer("layer", "identity"), Layer("layer")]
-    whole = {}
+    whole: dict[str, Tensor] = {}
     for size in (61, 16, 7, 1):
         recording = in_shards(outputs, features, size, layers)
         assert recording.layers == [f"layer:{transform}", "layer:identity", "layer"]
