@@ -3,7 +3,7 @@
 from lwta.dissection.dissecting import dissect
 from lwta.dissection.explaining import ClassProbability, Evidence, Explained, Explanation, explain
 from lwta.dissection.labels.audit import Audit
-from lwta.dissection.labels.naming import Label
+from lwta.dissection.labels.label import Label
 from lwta.dissection.labels.search import Found
 from lwta.dissection.opening import open_store
 from lwta.dissection.recording.layers import Layer

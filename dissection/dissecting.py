@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from lwta.dissection.labels.choosing import choose
 from lwta.dissection.recording.activations import Pool
 from lwta.dissection.recording.hooks import choose_layers
 from lwta.dissection.recording.layers import Layer
@@ -17,8 +18,9 @@ from lwta.dissection.recording.precision import Precision
 from lwta.dissection.recording.preprocessing import Transform, find_transform
 from lwta.dissection.recording.recording import Recording, record
 from lwta.dissection.result import Dissection
-from lwta.dissection.similarity import Similarity, find_similarity, scoring_device, similarities_of
+from lwta.dissection.similarity import AUTO, Similarity, find_similarity, scoring_device
 from lwta.dissection.store.filling import fill_store
+from lwta.dissection.trust.abstention import Abstention
 from lwta.dissection.words.clip import ClipEncoder
 from lwta.dissection.words.concepts import Concepts
 from lwta.dissection.words.encoder import Encoder
@@ -36,7 +38,8 @@ def dissect(
     *,
     clip: Encoder | str,
     concepts: Concepts | Sequence[str] | str | Path,
-    similarity: str | Callable[[], Similarity] = "soft_wpmi",
+    similarity: str | Callable[[], Similarity] = AUTO,
+    abstain: bool = True,
     pool: Pool = "auto",
     transform: Transform | WeightsEnum | str | None = None,
     batch_size: int = 64,
@@ -67,8 +70,10 @@ def dissect(
             (key, image); see `Probe.of`.
         clip: an encoder, or the name of one as in `ClipEncoder`.
         concepts: `Concepts`, names, "imagenet", "imagenet21k", "tiny", or a text file.
-        similarity: a name among `SIMILARITIES`, or a callable that makes an accumulator, such as
-            ``partial(SoftWPMI, top_k=50)``.
+        similarity: labeler: a name among `SIMILARITIES`, or a callable that makes an accumulator, such as
+            ``partial(Linear, words=10)``; "auto" is "peak" after a softmax and "linear" for all other layers.
+        abstain: give no label to neurons that no word fits, by the rule of `Abstention`; else every neuron that is not
+            dead has one.
         pool: how positions or tokens become one number: "mean", "max", or "cls", the first token; "auto" is "cls" for
             tokens of a model with a class token, else "mean".
         transform: the network's preprocessing, from a PIL image to a tensor; the weights of torchvision to which it
@@ -125,7 +130,7 @@ def dissect(
     concepts = Concepts.of(concepts)
     # whatever can be wrong with the arguments comes to light before the pass over the images
     chosen = choose_layers(model, layers)
-    make_similarity = find_similarity(similarity)
+    similarity = find_similarity(similarity)
     transform = find_transform(transform, model)
     text_features = concepts.encode(encoder)
     if probe.keys is not None:
@@ -149,13 +154,13 @@ def dissect(
     text_features = text_features.to(place)
     if store is None:
         recording: Recording = record(work, chosen, progress=progress)
-        scores = similarities_of(recording, make_similarity, text_features)
+        labels = choose(recording, similarity, text_features)
     else:
         with cpu_group() as group:
             recording = fill_store(
                 work, chosen, Path(store), name=name, shard_images=shard_images, progress=progress, group=group
             )
-            scores = similarities_of(recording, make_similarity, text_features, group=group)
+            labels = choose(recording, similarity, text_features, group=group)
     return Dissection(
         model=model,
         transform=transform,
@@ -163,7 +168,8 @@ def dissect(
         clip=encoder,
         recording=recording,
         concepts=concepts,
-        similarity=make_similarity().name,
-        _scores=scores,
+        similarity=similarity if isinstance(similarity, str) else similarity().name,
+        _chosen=labels,
         device=place,
+        abstention=Abstention() if abstain else None,
     )

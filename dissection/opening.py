@@ -8,10 +8,12 @@ from typing import Any
 
 import torch
 
+from lwta.dissection.labels.choosing import choose
 from lwta.dissection.recording.layers import Layer
 from lwta.dissection.result import Dissection
-from lwta.dissection.similarity import Similarity, find_similarity, scoring_device, similarities_of
+from lwta.dissection.similarity import AUTO, Similarity, find_similarity, scoring_device
 from lwta.dissection.store.opening import open_recording
+from lwta.dissection.trust.abstention import Abstention
 from lwta.dissection.words.concepts import Concepts
 from lwta.dissection.words.encoder import Encoder
 from lwta.images import Probe
@@ -23,7 +25,8 @@ def open_store(
     concepts: Concepts | Sequence[str] | str | Path,
     name: str | None = None,
     clip: Encoder | str | None = None,
-    similarity: str | Callable[[], Similarity] = "soft_wpmi",
+    similarity: str | Callable[[], Similarity] = AUTO,
+    abstain: bool = True,
     layers: str | Layer | Iterable[str | Layer] | None = None,
     probe: Probe | str | Path | Iterable[Any] | None = None,
     device: torch.device | str = "cpu",
@@ -39,6 +42,7 @@ def open_store(
         clip: the encoder with which the store was filled; None opens it by its name, if that is one of open_clip's
             pretrained models or "tiny".
         similarity: as in `dissect`.
+        abstain: as in `dissect`.
         layers: some of the recorded layers, as in `dissect`; None for all. Stores of versions that did not record which
             layer is the classification head take no softmax by themselves: give "fc:softmax" there.
         probe: the images, as in `dissect`, if a report is to show them.
@@ -62,9 +66,9 @@ def open_store(
         [(0, 'a red thing', 1), (1, None, 0), (2, 'a blue thing', 1)]
     """
     recording, encoder = open_recording(store, name=name, clip=clip, layers=layers)
-    concepts, make_similarity = Concepts.of(concepts), find_similarity(similarity)
+    concepts, similarity = Concepts.of(concepts), find_similarity(similarity)
     place = scoring_device(device)
-    scores = similarities_of(recording, make_similarity, concepts.encode(encoder).to(place))
+    chosen = choose(recording, similarity, concepts.encode(encoder).to(place))
     no_images: Iterable[Any] = iter(())
     return Dissection(
         model=None,
@@ -73,7 +77,8 @@ def open_store(
         clip=encoder,
         recording=recording,
         concepts=concepts,
-        similarity=make_similarity().name,
-        _scores=scores,
+        similarity=similarity if isinstance(similarity, str) else similarity().name,
+        _chosen=chosen,
         device=place,
+        abstention=Abstention() if abstain else None,
     )

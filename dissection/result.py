@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -116,28 +116,28 @@ class Dissection(Naming):
         self,
         class_names: Sequence[str] | None = None,
         output_layer: str | None = None,
-        held_out: float = 0.3,
         similarity: str | Callable[[], Similarity] | None = None,
+        others: Mapping[str, Naming] | None = None,
     ) -> Scores:
         """Score the dissection: how readable every layer is, and how well the output neurons are identified.
 
-        To check the labels, the neurons are named once more by a part of the images, and tested on the others: do the
-        concepts predict which of these excite the neurons? A hash of its key decides which part an image belongs to, so
-        all networks are checked on the same images. All other figures are of the dissection as it is.
+        Beside the figures of every layer stand those of controls, of which labels should say nothing: its activations
+        shuffled over the images, its neurons under the words of others, and its activations in a random basis.
 
         Args:
             class_names: names of the output neurons, in their order; None for those that a network of
                 `lwta.create_model` carries, if it does.
             output_layer: the layer they belong to; None for the last one without competition of as many neurons.
-            held_out: share of the images on which the labels are checked, in [0, 1); 0 checks nothing.
-            similarity: similarity that names the neurons for this check; None for that of the dissection with its
-                default parameters, so give your own if you have changed any.
+            similarity: labeler of the controls; None for that of the dissection with its default parameters, so give
+                your own if you have changed any.
+            others: further dissections of the same layers to compare with, by name, such as of the untrained network:
+                see `lwta.models.untrained`.
 
         Raises:
-            ValueError: ``held_out`` is out of range, ``output_layer`` was not dissected, is given without names or has
-                another number of neurons, or the similarity is not one of the library's and must be given.
+            ValueError: ``output_layer`` was not dissected, is given without names or has another number of neurons, or
+                the similarity is not one of the library's and must be given.
         """
-        return score(self, class_names, output_layer, held_out, similarity)
+        return score(self, class_names, output_layer, similarity, others)
 
     def search(
         self,

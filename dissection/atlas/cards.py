@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import isnan
 
-from lwta.dissection.labels.naming import Label, Naming
+from lwta.dissection.labels.label import Label
+from lwta.dissection.labels.naming import Naming
 from lwta.dissection.recording.layers import LayerTransform
 from lwta.dissection.recording.recording import Recording
 from lwta.dissection.scoring.layer_figures import block_entropies

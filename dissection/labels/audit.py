@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lwta.dissection.labels.naming import Naming, label_indices
+from lwta.dissection.labels.naming import Naming
 from lwta.support.tables import Column, text_table
 
 
@@ -83,7 +83,7 @@ class Audit:
 def audit(dissection: Naming) -> Audit:
     """Audit the labels of all layers; see `lwta.dissection.Dissection.audit`."""
     names = dissection.concepts.names
-    labels = {layer: label_indices(dissection.similarities(layer)).tolist() for layer in dissection.layers}
+    labels = {layer: dissection.label_indices(layer).tolist() for layer in dissection.layers}
     carriers: dict[int, dict[str, list[int]]] = {}
     for layer, concepts in labels.items():
         for neuron, concept in enumerate(concepts):

@@ -2,48 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
+from lwta.dissection.labels.choosing import Chosen, choose
+from lwta.dissection.labels.label import Label
+from lwta.dissection.labels.listing import csv_rows, label_table
 from lwta.dissection.recording.loading import Skipped
 from lwta.dissection.recording.preprocessing import Transform
 from lwta.dissection.recording.recording import Recording
-from lwta.dissection.similarity import Similarity, find_similarity, similarities_of
+from lwta.dissection.similarity import AUTO, Similarity, find_similarity
+from lwta.dissection.trust.abstention import NEVER, Abstention
 from lwta.dissection.words.concepts import Concepts
 from lwta.dissection.words.encoder import Encoder
 from lwta.images import Probe
-from lwta.support.exports import as_csv, escaped_cell, write_file
+from lwta.support.exports import as_csv, write_file
 from lwta.support.ranking import largest, pack, unpack
-from lwta.support.tables import Column, text_table
 from lwta.support.text import did_you_mean, printable
-
-
-class Label(NamedTuple):
-    """Concept that one neuron stands for, with its score and the next best concepts.
-
-    Example:
-        >>> label = Label("act", 0, "cat", 1.5, 7, (("dog", 1.25),))
-        >>> label.concept, label.runner_ups[0]
-        ('cat', ('dog', 1.25))
-    """
-
-    layer: str
-    neuron: int
-    concept: str | None
-    """Name of the concept; None for a dead neuron."""
-    score: float
-    """Similarity with the concept; NaN for a dead neuron."""
-    wins: int | None
-    """Number of images on which the neuron won; None in a layer without competition."""
-    runner_ups: tuple[tuple[str, float], ...]
-    """Runners-up: the next best concepts and their scores."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,15 +43,17 @@ class Naming:
     recording: Recording = field(repr=False)
     concepts: Concepts = field(repr=False)
     similarity: str
-    """Name of the similarity that chose the labels."""
-    _scores: dict[str, Tensor] = field(repr=False)
+    """Name of the similarity that chose the labels; "auto" chooses one for each layer: see `similarity_of`."""
+    _chosen: dict[str, Chosen] = field(repr=False)
     device: torch.device = field(default=torch.device("cpu"), repr=False)
     """Device that computes similarities: a GPU, or the CPU."""
+    abstention: Abstention | None = field(default_factory=Abstention)
+    """Rule by which a neuron that no word fits gets no label; None labels every neuron that is not dead."""
 
     @property
     def layers(self) -> list[str]:
         """Keys of the dissected layers: "fc", or "fc:softmax" where a function of its outputs was asked for."""
-        return list(self._scores)
+        return list(self._chosen)
 
     @property
     def skipped(self) -> list[Skipped]:
@@ -82,7 +66,38 @@ class Naming:
         Raises:
             ValueError: the layer was not dissected.
         """
-        return self._scores[self._known(layer)]
+        return self._chosen[self._known(layer)].scores
+
+    def chosen(self, layer: str) -> Chosen:
+        """Return the words chosen for every neuron, shown or not, with the trust in them and the similarity's name.
+
+        Raises:
+            ValueError: the layer was not dissected.
+        """
+        return self._chosen[self._known(layer)]
+
+    def reasons(self, layer: str) -> list[str | None]:
+        """Return for each neuron why it has no label; None where it has one.
+
+        Raises:
+            ValueError: the layer was not dissected.
+        """
+        active, chosen = self.recording.active(self._known(layer)), self._chosen[layer]
+        if self.abstention is not None:
+            return self.abstention.reasons(chosen.trust, active)
+        named = (chosen.words.concepts[:, 0] >= 0).tolist()
+        return [
+            None if fits else "constant" if alive else NEVER for fits, alive in zip(named, active.tolist(), strict=True)
+        ]
+
+    def label_indices(self, layer: str) -> Tensor:
+        """Return the index of each neuron's concept, (D,) int64; −1 where it has no label.
+
+        Raises:
+            ValueError: the layer was not dissected.
+        """
+        shown = torch.tensor([reason is None for reason in self.reasons(layer)], dtype=torch.bool)
+        return torch.where(shown, self._chosen[layer].words.concepts[:, 0], -1)
 
     def labels(self, layer: str, *, runner_ups: int = 4) -> list[Label]:
         """Return the label of every neuron of a layer, in their order; of equal scores the earlier concept comes first.
@@ -94,16 +109,31 @@ class Naming:
         Raises:
             ValueError: the layer was not dissected.
         """
-        scores, wins = self.similarities(layer), self._wins[layer]
-        best = largest(pack(scores.nan_to_num(), torch.arange(len(self.concepts))), 1 + runner_ups)
+        chosen, wins, names = self._chosen[self._known(layer)], self._wins[layer], self.concepts.names
+        best = largest(pack(chosen.scores.nan_to_num(), torch.arange(len(names))), 1 + runner_ups)
         labels = []
-        for neuron, row in enumerate(best):
-            values, concepts = (part.tolist() for part in unpack(row))
-            named = [(self.concepts.names[c], v) for c, v in zip(concepts, values, strict=True)]
-            if scores[neuron].isnan().any():
-                named = [(None, float("nan"))]
-            (concept, score), *others = named
-            labels.append(Label(layer, neuron, concept, score, None if wins is None else wins[neuron], tuple(others)))
+        for neuron, reason in enumerate(self.reasons(layer)):
+            words = chosen.words_of(neuron)
+            ranked = (
+                []
+                if chosen.scores[neuron].isnan().any()
+                else zip(*map(Tensor.tolist, unpack(best[neuron])), strict=True)
+            )
+            first = words[0][0] if words else -1
+            others = [(names[int(c)], v) for v, c in ranked if c != first]
+            labels.append(
+                Label(
+                    layer,
+                    neuron,
+                    concept=names[first] if words and reason is None else None,
+                    score=float(chosen.scores[neuron, first]) if words else math.nan,
+                    wins=None if wins is None else wins[neuron],
+                    runner_ups=tuple(others[:runner_ups]),
+                    reason=reason,
+                    words=tuple((names[c], w) for c, w in words),
+                    **chosen.trust.of(neuron),
+                )
+            )
         return labels
 
     def dead(self, layer: str) -> list[int]:
@@ -133,13 +163,16 @@ class Naming:
     def relabel(
         self,
         concepts: Concepts | Sequence[str] | str | Path | None = None,
-        similarity: str | Callable[[], Similarity] = "soft_wpmi",
+        similarity: str | Callable[[], Similarity] = AUTO,
+        *,
+        abstain: bool | None = None,
     ) -> Self:
         """Name the same neurons by other concepts or another similarity, without touching the images.
 
         Args:
             concepts: as in `lwta.dissection.dissect`; None for those of this dissection.
             similarity: as in `lwta.dissection.dissect`.
+            abstain: as in `lwta.dissection.dissect`; None for the rule of this dissection.
 
         Returns:
             A dissection of the same recording; this one stays as it is.
@@ -148,17 +181,21 @@ class Naming:
             ValueError: no similarity has that name, there is no concept, or one that CLIP cannot encode.
             FileNotFoundError: there is no such file of concepts.
         """
-        make_similarity = find_similarity(similarity)
+        similarity = find_similarity(similarity)
         concepts = self.concepts if concepts is None else Concepts.of(concepts)
-        scores = similarities_of(self.recording, make_similarity, concepts.encode(self.clip).to(self.device))
-        return replace(self, concepts=concepts, similarity=make_similarity().name, _scores=scores)
+        chosen = choose(self.recording, similarity, concepts.encode(self.clip).to(self.device))
+        rule = self.abstention if abstain is None else Abstention() if abstain else None
+        name = similarity if isinstance(similarity, str) else similarity().name
+        return replace(self, concepts=concepts, similarity=name, _chosen=chosen, abstention=rule)
 
     def to_csv(self, path: str | Path, layer: str | None = None, *, runner_ups: int = 4) -> None:
         """Write the labels of one layer, or of all, one neuron a line.
 
-        Columns: layer, neuron, concept, score, wins, runner_up_1, runner_up_1_score, and so on. Cells are empty where
-        there is no value: concept and score of a dead neuron, wins without competition. The file is UTF-8 with plain
-        line feeds, scores have five digits behind the point: the same labels give the same bytes.
+        Columns: layer, neuron, concept, score, wins, reason, words (with their weights), r, r_low, r_high, rank,
+        told_apart, null_percentile, then runner_up_1, runner_up_1_score, and so on. Cells are empty where there is no
+        value: the concept of a neuron that no word fits, wins without competition. The file is UTF-8 with plain line
+        feeds, numbers have five digits behind the point: the same labels give the same bytes. docs/labels.md has the
+        schema.
 
         A layer or concept that a spreadsheet would run as a formula, as it begins with ``=``, ``+``, ``-``, ``@``, a
         tab or the end of a line, is escaped by an apostrophe before it; `lwta.support.exports.unescaped_cell` takes it
@@ -174,19 +211,9 @@ class Naming:
             ValueError: the layer was not dissected.
             OSError: the file cannot be written.
         """
-        header = ["layer", "neuron", "concept", "score", "wins"]
-        for place in range(1, runner_ups + 1):
-            header += [f"runner_up_{place}", f"runner_up_{place}_score"]
-        rows = [header]
-        for name in self.layers if layer is None else [self._known(layer)]:
-            for label in self.labels(name, runner_ups=runner_ups):
-                wins = "" if label.wins is None else str(label.wins)
-                cells = [escaped_cell(name), str(label.neuron), escaped_cell(label.concept or ""), _number(label.score)]
-                cells.append(wins)
-                for concept, score in label.runner_ups:
-                    cells += [escaped_cell(concept), _number(score)]
-                rows.append(cells + [""] * (len(header) - len(cells)))
-        write_file(path, as_csv(rows))
+        named = self.layers if layer is None else [self._known(layer)]
+        labels = [label for name in named for label in self.labels(name, runner_ups=runner_ups)]
+        write_file(path, as_csv(csv_rows(labels, runner_ups)))
 
     def table(self, layer: str, rows: int | None = 20) -> str:
         """Return the labels of a layer as a table for the terminal: the first ``rows`` neurons, or all (None).
@@ -194,21 +221,7 @@ class Naming:
         Raises:
             ValueError: the layer was not dissected.
         """
-        labels = self.labels(layer, runner_ups=3)
-        shown = labels[:rows]
-        columns = [
-            Column("neuron", [str(label.neuron) for label in shown], right=True),
-            Column("concept", [label.concept or "–" for label in shown]),
-            Column("score", [_number(label.score, 3) for label in shown], right=True),
-            Column("wins", ["–" if label.wins is None else str(label.wins) for label in shown], right=True),
-            Column("runner-ups", [", ".join(concept for concept, _ in label.runner_ups) for label in shown]),
-        ]
-        if all(label.wins is None for label in shown):
-            del columns[3]
-        lines = [self._headline(layer), text_table(columns)]
-        if len(labels) > len(shown):
-            lines.append(f"… and {len(labels) - len(shown)} neurons more")
-        return "\n".join(lines)
+        return "\n".join([self._headline(layer), label_table(self.labels(layer, runner_ups=3), rows)])
 
     def __str__(self) -> str:
         return "\n\n".join(self.table(layer) for layer in self.layers)
@@ -222,10 +235,12 @@ class Naming:
             f"{len(self.recording.keys)} images",
             f"{len(self.concepts)} concepts",
         ]
+        if self.abstention is not None:
+            counts.append(f"a word fits {sum(reason is None for reason in self.reasons(layer))}")
         return f"{printable(layer)}: {', '.join(counts + [f'{dead} {never}'] * bool(dead))}"
 
     def _known(self, layer: str) -> str:
-        if layer not in self._scores:
+        if layer not in self._chosen:
             hint = did_you_mean(layer, self.layers) or f"; dissected: {', '.join(self.layers)}"
             raise ValueError(f"layer must be one that was dissected, {layer!r} was not{hint}")
         return layer
@@ -234,22 +249,3 @@ class Naming:
     def _wins(self) -> dict[str, list[int] | None]:
         counts = {layer: self.recording.wins(layer) for layer in self.layers}
         return {layer: None if wins is None else wins.tolist() for layer, wins in counts.items()}
-
-
-def _number(value: float, digits: int = 5) -> str:
-    """Number with a fixed count of digits behind the point; an empty text for NaN."""
-    return "" if value != value else f"{value:.{digits}f}"
-
-
-def label_indices(similarities: Tensor) -> Tensor:
-    """Index of each neuron's most similar concept, (D,) int64, the earlier of equals; −1 for a neuron without a label.
-
-    Args:
-        similarities: (D, M), NaN for dead neurons.
-
-    Example:
-        >>> label_indices(torch.tensor([[0.1, 0.3, 0.3], [float("nan")] * 3]))
-        tensor([ 1, -1])
-    """
-    largest = similarities.amax(1, keepdim=True)
-    return torch.where(largest.isnan()[:, 0], -1, (similarities == largest).int().argmax(1))

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lwta.dissection.labels.naming import Naming, label_indices
-from lwta.dissection.similarity import Similarity, find_similarity, similarities_of
+from lwta.dissection.labels.naming import Naming
+from lwta.dissection.similarity import Similarity, similarities_of
 from lwta.dissection.words.concepts import Concepts
 from lwta.support.ranking import NONE, largest, pack, unpack
 from lwta.support.text import did_you_mean, normal_spelling
@@ -63,7 +63,7 @@ def search(
     owners = [(layer, neuron) for layer, found in scores.items() for neuron in range(len(found))]
     packed = pack(values.nan_to_num(nan=float("-inf")), torch.arange(len(values)))  # dead neurons
     best = largest(packed, n)
-    labels = {layer: label_indices(found).tolist() for layer, found in scores.items()}
+    labels = {layer: dissection.label_indices(layer).tolist() for layer in scores}
     results = []
     for value, place in zip(*(part.tolist() for part in unpack(best[best != NONE])), strict=True):
         layer, neuron = owners[place]
@@ -76,7 +76,7 @@ def _similarities(
     dissection: Naming, text: str, layers: Sequence[str], similarity: str | Callable[[], Similarity]
 ) -> dict[str, Tensor]:
     """Similarity of every neuron with the text by layer, each (D,); the text is scored as one further concept."""
-    make_similarity, concepts = find_similarity(similarity), dissection.concepts
+    concepts = dissection.concepts
     try:
         if not text.strip():
             raise ValueError("it is empty")
@@ -85,5 +85,5 @@ def _similarities(
         hint = did_you_mean(text, concepts.names)
         raise ValueError(f"text must be a concept or one that CLIP can encode, got {text!r}: {error}{hint}") from None
     features = torch.cat([concepts.encode(dissection.clip), embedding])
-    scores = similarities_of(dissection.recording, make_similarity, features.to(dissection.device), layers=layers)
+    scores = similarities_of(dissection.recording, similarity, features.to(dissection.device), layers=layers)
     return {layer: found[:, -1] for layer, found in scores.items()}

@@ -34,6 +34,10 @@ class DenseActivations:
         """Return all activations, (n, D) float32; every neuron has one on every image, so ``absent`` is not used."""
         return self.values
 
+    def select(self, mask: Tensor) -> DenseActivations:
+        """Return the activations on those of the n images at which a mask (n,) is True."""
+        return DenseActivations(self.values[mask])
+
     def not_finite(self) -> Tensor:
         """Return the images on which a value is NaN or infinite, int64 in rising order."""
         return (~torch.isfinite(self.values)).any(1).nonzero().flatten()
@@ -90,6 +94,18 @@ class WinnerActivations:
         dense = torch.full((len(self.counts), self.neurons), absent)
         dense.view(-1)[self.cells()] = self.values
         return dense
+
+    def select(self, mask: Tensor) -> WinnerActivations:
+        """Return the wins on those of the n images at which a mask (n,) is True."""
+        wins = mask[self.images()]
+        return WinnerActivations(
+            values=self.values[wins],
+            units=self.units[wins],
+            shares=self.shares[wins],
+            counts=self.counts[mask],
+            neurons=self.neurons,
+            competitors=self.competitors,
+        )
 
     def images(self) -> Tensor:
         """Return the image of each win, (E,) int64, 0…n−1."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lwta.dissection.recording.activations import Activations, Pool
+from lwta.dissection.recording.kept import Kept, KeptInMemory
 from lwta.dissection.recording.layers import Layer, LayerTransform, transformed
 from lwta.dissection.recording.loading import Skipped
 from lwta.dissection.recording.one_pass import Encoded, Pass, encode
@@ -93,6 +94,7 @@ class Recording(ABC):
         self.heads = frozenset(heads)
         """Names of the modules that are classification heads, as far as that was recorded."""
         self._tallies: dict[str, Tally] = {}
+        self._computed: dict[str | None, Kept] = {}
 
     @property
     def layers(self) -> list[str]:
@@ -110,16 +112,25 @@ class Recording(ABC):
             return chosen.transform
         return "softmax" if chosen.name in self.heads else "identity"
 
+    def kept(self, layer: str | None) -> Kept:
+        """Return the place for tensors that are computed from one layer, or from the embeddings alone (None)."""
+        return self._computed.setdefault(layer, KeptInMemory())
+
     def shards(self, layer: str) -> Iterator[Shard]:
         """Yield all shards, in their order, with the activations of one layer."""
-        if layer in self._tallies:
-            yield from self.some_shards(layer, self.numbers)
-            return
-        tally = Tally()
-        for shard in self.some_shards(layer, self.numbers):
-            tally.update(shard.activations)
+        for _, shard in self.numbered_shards(layer):
             yield shard
-        self._tallies[layer] = tally  # what was read for another purpose serves this one too
+
+    def numbered_shards(self, layer: str) -> Iterator[tuple[int, Shard]]:
+        """Yield number and content of all shards, in their order, with the activations of one layer."""
+        tally = None if layer in self._tallies else Tally()
+        for number in self.numbers:
+            for shard in self.some_shards(layer, [number]):
+                if tally is not None:
+                    tally.update(shard.activations)
+                yield number, shard
+        if tally is not None:
+            self._tallies[layer] = tally  # what was read for another purpose serves this one too
 
     @property
     @abstractmethod

@@ -44,27 +44,19 @@ class Judged(NamedTuple):
     """Pearson correlation of the neuron's activation and the concept's probability."""
 
 
-def judge(activations: Tensor, features: Tensor, texts: Tensor, labels: Tensor, share: float = SHARE) -> Judged:
-    """Return every figure of the labels of a layer's neurons.
+def judge_probabilities(activations: Tensor, probabilities: Tensor, share: float = SHARE) -> Judged:
+    """Return every figure of the labels of a layer's neurons, by the probability of each label on each image.
 
     Args:
         activations: (n, D) activations of the neurons on n images, best ones by which the labels were not chosen.
-        features: (n, d) normalised embeddings of the images.
-        texts: (M, d) normalised text embeddings of all concepts.
-        labels: (D,) int64, index of each neuron's concept; −1 for none.
+        probabilities: (n, D), in column i the probability of neuron i's label, see `concept_probabilities`; NaN for a
+            neuron without one.
         share: share of the images that count as a neuron's top images.
 
     Raises:
-        TypeError: an argument is not a tensor of the type that is expected.
-        ValueError: the shapes do not fit, a label is no concept, or ``share`` is outside (0, 1].
+        TypeError: an argument is not a tensor of floating-point numbers.
+        ValueError: the shapes do not fit, or ``share`` is outside (0, 1].
     """
-    check_dense("activations", activations)
-    probabilities = concept_probabilities(features, texts, labels)
-    if activations.shape != probabilities.shape:
-        raise ValueError(
-            "activations must have the images of features as rows and the neurons of labels as columns, "
-            f"{tuple(probabilities.shape)}, got shape {tuple(activations.shape)}"
-        )
     return Judged(
         auprc=auprc(activations, probabilities, share),
         f1=f1(activations, probabilities, share),

@@ -1,15 +1,17 @@
-"""Figures of a layer: how much of it is used, how readable its neurons are, how true their labels are."""
+"""Figures of a layer: how much of it is used, how readable its neurons are, how far their labels can be trusted."""
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from lwta.dissection.recording.activations import WinnerActivations
 from lwta.dissection.recording.recording import Recording
+from lwta.dissection.scoring.trust_figures import TrustFigures
+from lwta.support.exports import without_nan
 from lwta.winner_usage import entropy_of
 
 
@@ -17,40 +19,70 @@ class LayerScores(NamedTuple):
     """Scores of one layer; NaN where a score is not defined.
 
     Example:
-        >>> figures = dict.fromkeys(LayerScores._fields, 0.0)
-        >>> LayerScores(**{**figures, "layer": "act", "monosemanticity": 0.7}).monosemanticity
-        0.7
+        >>> LayerScores("act", 4, r=0.4, ceiling=0.5).ceiling_share
+        0.8
     """
 
     layer: str
     """Name of the layer."""
     neurons: int
     """Number of neurons, D."""
-    competitors: int | None
+    competitors: int | None = None
     """Competitors in a block, U; None without competition."""
-    dead: int
+    dead: int = 0
     """Number of dead neurons: those that won on no image or, without competition, were 0 on all."""
-    active_per_image: float
+    active_per_image: float = math.nan
     """Share of the neurons that are active on an image, mean over the images: that win at some position or, without
     competition, whose pooled output is other than 0. At a single position it is 1/U."""
-    winner_entropy: float
+    winner_entropy: float = math.nan
     """Evenness of the wins in a block, from 0 to 1, mean over the blocks: see the function `winner_entropy`."""
-    labelled: float
+    similarity: str = ""
+    """Name of the labeler."""
+    labelled: float = math.nan
     """Share of the neurons that have a label."""
-    distinct_concepts: int
+    distinct_concepts: int = 0
     """Number of different concepts among the labels."""
-    redundancy: float
+    redundancy: float = math.nan
     """Share of the labelled neurons whose concept another neuron of the layer carries as well; 0 if all differ."""
-    monosemanticity: float
+    r: float = math.nan
+    """Correlation of a neuron's activation with what its words predict, on images by which they were not chosen: mean
+    over the neurons, with or without a label."""
+    told_apart: float = math.nan
+    """Share of the neurons that their words predict better than any other neuron of the layer; by chance 1/D."""
+    reciprocal_rank: float = math.nan
+    """Mean of 1/rank, the rank of a neuron among those that its words predict."""
+    ceiling: float = math.nan
+    """Correlation that all dimensions of CLIP's embeddings reach, mean over the neurons: see
+    `lwta.dissection.trust.ceiling.ceiling`."""
+    auprc: float = math.nan
+    """Average precision with which the probability of the words finds the images that excite a neuron most, mean over
+    the neurons, on images by which the words were not chosen: see `lwta.dissection.scoring.judges`."""
+    f1: float = math.nan
+    """F1 of the same images and that probability, mean over the neurons."""
+    iou: float = math.nan
+    """Intersection over union of the same, mean over the neurons."""
+    probability_r: float = math.nan
+    """Correlation of activation and that probability, mean over the neurons."""
+    stable: float = math.nan
+    """Number of concepts that carry 90 % of the choices on images drawn anew, mean over the neurons: 1 if every draw
+    gives the same. See `lwta.dissection.trust.stability`."""
+    monosemanticity: float = math.nan
     """Mean monosemanticity of the neurons for which it is defined: see
     `lwta.dissection.scoring.neuron_figures.monosemanticity`."""
-    auc: float
-    """Area under the ROC curve, mean over the neurons: how well concepts predict which held-out images excite them; by
-    chance 0.5. See `lwta.dissection.scoring.label_auc.concept_aucs`."""
-    auc_low: float
-    """Lower end of the 95 % confidence interval of ``auc`` over the neurons, by the normal approximation."""
-    auc_high: float
-    """Upper end of the same interval."""
+    monosemanticity_shuffled: float = math.nan
+    """The same with activations shuffled over the images, for comparison."""
+    controls: tuple[TrustFigures, ...] = ()
+    """Figures of the labels where there is nothing for them to say."""
+
+    @property
+    def ceiling_share(self) -> float:
+        """Share of the ceiling that the words reach."""
+        return self.r / self.ceiling if self.ceiling > 0 else math.nan
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the scores as numbers, texts, lists and dictionaries alone; None for NaN."""
+        controls = [without_nan(control._asdict()) for control in self.controls]
+        return {**without_nan({**self._asdict(), "ceiling_share": self.ceiling_share}), "controls": controls}
 
 
 def winner_entropy(recording: Recording, layer: str) -> float:

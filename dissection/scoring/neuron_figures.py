@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lwta.dissection.moments.measuring import moments_of, sample_of
 from lwta.dissection.recording.activations import WinnerActivations
 from lwta.dissection.recording.recording import Recording
 
@@ -28,67 +29,44 @@ class NeuronScores(NamedTuple):
 
 def neuron_scores(recording: Recording, layer: str) -> NeuronScores:
     """Return the monosemanticity of every neuron of a layer, and the classes of its images."""
-    return NeuronScores(monosemanticity(recording, layer), frequent_classes(recording, layer))
+    sample = sample_of(recording, layer)
+    mean = moments_of(recording, layer).statistics().mean
+    return NeuronScores(monosemanticity(sample.values, sample.features, mean), frequent_classes(recording, layer))
 
 
-def monosemanticity(recording: Recording, layer: str) -> Tensor:
-    """Monosemanticity: how similar the images are that excite a neuron (Pach et al., arXiv 2504.02821, eq. 5).
+def monosemanticity(values: Tensor, features: Tensor, mean: Tensor) -> Tensor:
+    """Monosemanticity: how similar the images are that excite a neuron (after Pach et al., arXiv 2504.02821, eq. 5).
 
-    It is the mean cosine of the CLIP embeddings e of two different images, weighted by the product of the neuron's
-    activations a, which its least and largest bring to 0…1: Σ_{n≠m} a_n·a_m·⟨e_n, e_m⟩ / Σ_{n≠m} a_n·a_m. Images on
-    which a neuron lost count with its output there, 0. The double sum is ‖Σ a·e‖² less Σ a²‖e‖², so one pass over the
-    recording is enough, and matrices of images by images never exist.
+    It is the mean cosine of e_n and e_m, of two different images, weighted by the product of the neuron's activations
+    a, which its least and largest bring to 0…1: Σ_{n≠m} a_n·a_m·⟨e_n, e_m⟩ / Σ_{n≠m} a_n·a_m. Here e is the CLIP
+    embedding less the mean of the probing set, at length 1. The published figure takes the embeddings as they are,
+    which have so much in common that it hardly differs from the mean cosine of any two images; with the mean taken
+    away, it is 0 for activations that have nothing to do with the images. The double sum is ‖Σ a·e‖² less Σ a², so
+    matrices of images by images never exist.
+
+    Args:
+        values: (n, D) activations.
+        features: (n, d) embeddings.
+        mean: (d,) mean embedding of the probing set.
 
     Returns:
         (D,) float64; NaN where it is not defined: see `NeuronScores`.
+
+    Example:
+        >>> embeddings = torch.eye(2)[[0, 0, 1, 1]]
+        >>> monosemanticity(torch.tensor([[1.0], [1.0], [0.0], [0.0]]), embeddings, embeddings.mean(0))
+        tensor([1.0000], dtype=torch.float64)
     """
-    sums = _Sums()
-    for shard in recording.shards(layer):
-        sums.add(shard.activations.dense().double(), shard.features.double())
-    return sums.weighted_cosine()
-
-
-class _Sums:
-    """Sums over images of activations v (D,), embeddings e (d,), their squared norms ‖e‖², and products of these."""
-
-    def __init__(self) -> None:
-        zero = torch.zeros((), dtype=torch.float64)
-        self._count = 0
-        self._v = zero  # (D,): Σ v
-        self._v_squared = zero  # (D,): Σ v²
-        self._v_e = zero  # (D, d): Σ v·e
-        self._v_norm = zero  # (D,): Σ v·‖e‖²
-        self._v_squared_norm = zero  # (D,): Σ v²·‖e‖²
-        self._e = zero  # (d,): Σ e
-        self._norm = zero  # (): Σ ‖e‖²
-        self._low, self._high = zero + float("inf"), zero - float("inf")  # (D,): least and largest v
-
-    def add(self, v: Tensor, e: Tensor) -> None:
-        """Add the activations (n, D) and embeddings (n, d) of n images."""
-        v_squared, norms = v.square(), e.square().sum(1)
-        self._count += len(v)
-        self._v = self._v + v.sum(0)
-        self._v_squared = self._v_squared + v_squared.sum(0)
-        self._v_e = self._v_e + v.T @ e
-        self._v_norm = self._v_norm + v.T @ norms
-        self._v_squared_norm = self._v_squared_norm + v_squared.T @ norms
-        self._e = self._e + e.sum(0)
-        self._norm = self._norm + norms.sum()
-        self._low, self._high = torch.minimum(self._low, v.amin(0)), torch.maximum(self._high, v.amax(0))
-
-    def weighted_cosine(self) -> Tensor:
-        """Mean cosine of two different images, (D,), weighted by the product of their a = (v − low) / (high − low).
-
-        The factor 1 / (high − low) cancels, so the sums below are of a = v − low.
-        """
-        low, width = self._low, self._high - self._low
-        weights = self._v - self._count * low  # Σ a
-        own_weights = self._v_squared - 2 * low * self._v + self._count * low.square()  # Σ a²
-        weighted = self._v_e - low[:, None] * self._e  # Σ a·e
-        own = self._v_squared_norm - 2 * low * self._v_norm + low.square() * self._norm  # Σ a²·‖e‖²
-        pairs = weights.square() - own_weights
-        scores = (weighted.square().sum(1) - own) / pairs
-        return scores.masked_fill((width == 0) | (pairs <= 1e-12 * weights.square()), float("nan"))
+    centred = features.double() - mean
+    e = centred / centred.norm(dim=1, keepdim=True).clamp_min(1e-12)
+    a = values.double()
+    a = a - a.amin(0)
+    a = a / a.amax(0).clamp_min(torch.finfo(a.dtype).tiny)
+    total, own = a.sum(0), a.square().sum(0)
+    pairs = total.square() - own
+    own_cosines = (a.square() * e.square().sum(1)[:, None]).sum(0)
+    scores = ((a.T @ e).square().sum(1) - own_cosines) / pairs
+    return scores.masked_fill(pairs <= 1e-12 * total.square(), float("nan"))
 
 
 def frequent_classes(recording: Recording, layer: str) -> list[list[tuple[str, float]]]:

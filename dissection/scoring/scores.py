@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lwta.dissection.labels.naming import Naming, label_indices
-from lwta.dissection.scoring.held_out import Part, is_held_out
+import torch
+
+from lwta.dissection.labels.naming import Naming
+from lwta.dissection.moments.folds import folds_of
+from lwta.dissection.moments.measuring import moments_of, sample_of
 from lwta.dissection.scoring.identification import Identification, identify
-from lwta.dissection.scoring.label_auc import Interval, concept_aucs, confidence, contrasts
+from lwta.dissection.scoring.judges import Judged, concept_probabilities, judge_probabilities
 from lwta.dissection.scoring.layer_figures import LayerScores, active_per_image, redundancy, winner_entropy
 from lwta.dissection.scoring.neuron_figures import monosemanticity
-from lwta.dissection.similarity import Similarity, find_similarity, similarities_of
+from lwta.dissection.scoring.trust_figures import TrustFigures, controls, shuffled, trust_figures, verdict
+from lwta.dissection.similarity import FromMoments, Similarity, similarity_of_layer
+from lwta.dissection.trust.ceiling import ceiling
+from lwta.dissection.trust.stability import resampled, stable_sets
 from lwta.models.config import class_names_of
 from lwta.support.exports import without_nan, write_json
 from lwta.support.tables import Column, text_table
-
-NOTHING = Interval(math.nan, math.nan, math.nan)
 
 
 @dataclass(frozen=True)
@@ -27,12 +30,10 @@ class Scores:
     """Scores of a network: how readable each layer is, and how its output neurons are named; as text, a table.
 
     Example:
-        >>> layer = LayerScores("act", 4, 2, 0, 0.5, 0.91, 1.0, 3, 0.5, 0.74, 0.81, 0.77, 0.85)
-        >>> print(Scores([layer], None, images=100, held_out=30, similarity="soft_wpmi"))
-        layer  neurons  U  dead  active  entropy  labelled  concepts  redundant  mono   AUC  95 %
-        act          4  2     0     50%     0.91      100%         3        50%  0.74  0.81  0.77–0.85
-        <BLANKLINE>
-        AUC on 30 of 100 images, which had no part in the labels; 0.50 by chance
+        >>> layer = LayerScores("act", 4, 2, labelled=0.5, distinct_concepts=2, r=0.4, told_apart=0.75, ceiling=0.5)
+        >>> print(Scores([layer], None, images=100, similarity="linear"))
+        layer  neurons  U  dead  active  entropy  labelled  concepts  redundant  mono  told apart     r  ceiling  AUPRC
+        act          4  2     0       –        –       50%         2          –     –         75%  0.40     0.50      –
     """
 
     layers: list[LayerScores]
@@ -40,22 +41,19 @@ class Scores:
     """Identification of the output neurons; None where their names are not known."""
     images: int
     """Number of images in the probing set."""
-    held_out: int
-    """Number of images on which labels were checked, and which had no part in those labels; 0 if none was checked."""
     similarity: str
     """Name of the similarity that chose the labels."""
 
     def table(self) -> str:
-        """Return the scores as a table for the terminal."""
+        """Return the scores as tables for the terminal: of the layers, of their controls, and of the output neurons."""
         return compare({"": self})
 
     def to_dict(self) -> dict[str, Any]:
         """Return the scores as numbers, texts, lists and dictionaries alone; None for NaN."""
         return {
             "images": self.images,
-            "held_out": self.held_out,
             "similarity": self.similarity,
-            "layers": [without_nan(row._asdict()) for row in self.layers],
+            "layers": [row.to_dict() for row in self.layers],
             "identification": None if self.identification is None else without_nan(self.identification._asdict()),
         }
 
@@ -71,30 +69,36 @@ def score(
     dissection: Naming,
     class_names: Sequence[str] | None = None,
     output_layer: str | None = None,
-    held_out: float = 0.3,
     similarity: str | Callable[[], Similarity] | None = None,
+    others: Mapping[str, Naming] | None = None,
 ) -> Scores:
     """Score a dissection; arguments and errors are those of `lwta.dissection.Dissection.scores`.
 
     Raises:
-        ValueError: ``held_out`` is out of range, ``output_layer`` does not fit, or the similarity must be given.
+        ValueError: ``output_layer`` does not fit, or the similarity must be given.
     """
-    if not 0 <= held_out < 1:
-        raise ValueError(f"held_out must be a share of the images, 0 or more and less than 1, got {held_out}")
     class_names = class_names_of(dissection.model) if class_names is None else class_names
     output = _output_layer(dissection, class_names, output_layer)
     identification = None if class_names is None or output is None else identify(dissection, output, class_names)
-    images = len(dissection.recording.keys)
-    aucs, checked = _check(dissection, held_out, similarity or dissection.similarity)
-    rows = [_layer(dissection, layer, aucs.get(layer, NOTHING)) for layer in dissection.layers]
-    return Scores(rows, identification, images, checked, dissection.similarity)
+    labeler = similarity or dissection.similarity
+    rows = [_layer(dissection, layer, labeler, others or {}) for layer in dissection.layers]
+    return Scores(rows, identification, len(dissection.recording.keys), dissection.similarity)
 
 
-def _layer(dissection: Naming, layer: str, auc: Interval) -> LayerScores:
-    recording = dissection.recording
-    labels = label_indices(dissection.similarities(layer))
+def _layer(
+    dissection: Naming, layer: str, similarity: str | Callable[[], Similarity], others: Mapping[str, Naming]
+) -> LayerScores:
+    recording, chosen = dissection.recording, dissection.chosen(layer)
+    labels, active = dissection.label_indices(layer), recording.active(layer)
     named = labels[labels >= 0]
-    mono = monosemanticity(recording, layer)
+    moments, sample = moments_of(recording, layer), sample_of(recording, layer)
+    mean = moments.statistics().mean
+    mono, null = (
+        float(monosemanticity(values, sample.features, mean).nanmean())
+        for values in (sample.values, shuffled(sample.values))
+    )
+    trust = trust_figures(layer, chosen.trust, active)
+    judged = judge_left_out(dissection, layer)
     return LayerScores(
         layer,
         neurons=len(labels),
@@ -102,30 +106,68 @@ def _layer(dissection: Naming, layer: str, auc: Interval) -> LayerScores:
         dead=len(dissection.dead(layer)),
         active_per_image=active_per_image(recording, layer),
         winner_entropy=winner_entropy(recording, layer),
+        similarity=chosen.similarity,
         labelled=len(named) / len(labels),
         distinct_concepts=len(named.unique()),
         redundancy=redundancy(labels),
-        monosemanticity=float(mono.nanmean()),
-        auc=auc.mean,
-        auc_low=auc.low,
-        auc_high=auc.high,
+        r=trust.r,
+        told_apart=trust.told_apart,
+        reciprocal_rank=trust.reciprocal_rank,
+        ceiling=float(ceiling(moments).nanmean()),
+        auprc=float(judged.auprc.nanmean()),
+        f1=float(judged.f1.nanmean()),
+        iou=float(judged.iou.nanmean()),
+        probability_r=float(judged.probability_r.nanmean()),
+        stable=_mean_size(stable_concepts(dissection, layer, similarity)),
+        monosemanticity=mono,
+        monosemanticity_shuffled=null,
+        controls=tuple(controls(dissection, layer, similarity, others)),
     )
 
 
-def _check(
-    dissection: Naming, held_out: float, similarity: str | Callable[[], Similarity]
-) -> tuple[dict[str, Interval], int]:
-    """AUC by layer on one part of the images of labels from the other part, and the number of images in the first."""
-    recording, concepts = dissection.recording, dissection.concepts.encode(dissection.clip).to(dissection.device)
-    labelling = Part(recording, lambda key: not is_held_out(key, held_out))
-    checking = Part(recording, lambda key: is_held_out(key, held_out))
-    if not labelling.keys or not checking.keys:
-        return {}, 0
-    similarities = similarities_of(labelling, find_similarity(similarity), concepts)
-    return {
-        layer: confidence(concept_aucs(checking, layer, contrasts(label_indices(similarities[layer]), concepts)))
-        for layer in dissection.layers
-    }, len(checking.keys)
+def judge_left_out(dissection: Naming, layer: str) -> Judged:
+    """Judge the words of a layer on the sampled images that were left out when they were chosen.
+
+    The probability of several words is the mean of theirs by weight.
+
+    Args:
+        dissection: named neurons.
+        layer: one of its layers.
+    """
+    sample, texts = sample_of(dissection.recording, layer), dissection.concepts.encode(dissection.clip)
+    folds = folds_of(sample.keys)
+    probabilities = torch.full(sample.values.shape, torch.nan)
+    for part, words in dissection.chosen(layer).left_out:
+        rows = torch.isin(folds, torch.tensor(part))
+        weights = words.weights / words.weights.sum(1, keepdim=True)
+        probabilities[rows] = sum(
+            concept_probabilities(sample.features[rows], texts, concepts).nan_to_num(nan=0) * weight.float()
+            for concepts, weight in zip(words.concepts.T, weights.T, strict=True)
+        )
+    kept = ~probabilities.isnan().all(1)
+    return judge_probabilities(sample.values[kept], probabilities[kept])
+
+
+def stable_concepts(dissection: Naming, layer: str, similarity: str | Callable[[], Similarity]) -> list[list[int]]:
+    """Return for each neuron the concepts that carry 90 % of the choices on images drawn anew; see `stable_sets`.
+
+    Similarities that have to see the images choose on the parts of cross-validation instead.
+
+    Args:
+        dissection: named neurons.
+        layer: one of its layers.
+        similarity: the labeler.
+    """
+    one = similarity_of_layer(similarity, dissection.recording, layer)()
+    if isinstance(one, FromMoments):
+        moments, texts = moments_of(dissection.recording, layer), dissection.concepts.encode(dissection.clip)
+        return stable_sets(resampled(one, moments, texts))
+    return stable_sets(words for _, words in dissection.chosen(layer).left_out)
+
+
+def _mean_size(sets: Sequence[Sequence[int]]) -> float:
+    sizes = [len(one) for one in sets if one]
+    return sum(sizes) / len(sizes) if sizes else torch.nan
 
 
 def _output_layer(dissection: Naming, names: Sequence[str] | None, layer: str | None) -> str | None:
@@ -161,10 +203,32 @@ def compare(scores: Mapping[str, Scores]) -> str:
     if outputs:
         columns = _output_columns([found for _, found in outputs])
         parts.append("Output neurons:\n" + text_table(_network([name for name, _ in outputs]) + columns))
-    counts = sorted({(one.held_out, one.images) for one in scores.values() if one.held_out})
-    for held_out, images in counts:
-        parts.append(f"AUC on {held_out} of {images} images, which had no part in the labels; 0.50 by chance")
+    controlled = [(name, row) for name, row in rows if row.controls]
+    if controlled:
+        parts.append("Controls, of which labels should say nothing:\n" + _controls(controlled))
+    verdicts = [verdict(trust_of(row), f"{name}, {row.layer}" if name else row.layer) for name, row in rows]
+    parts += [sentence for sentence in verdicts if sentence is not None]
     return "\n\n".join(parts)
+
+
+def trust_of(row: LayerScores) -> TrustFigures:
+    """Return the figures of a layer as it is, to compare with those of its controls."""
+    return TrustFigures("the layer", row.labelled, row.r, row.told_apart, row.reciprocal_rank, 0)
+
+
+def _controls(rows: Sequence[tuple[str, LayerScores]]) -> str:
+    """Table with the layers as they are and their controls, one below the other."""
+    lines = [(name, row.layer, figures) for name, row in rows for figures in (trust_of(row), *row.controls)]
+    columns = [
+        *_network([name for name, _, _ in lines]),
+        Column("layer", [layer for _, layer, _ in lines]),
+        Column("labels of", [figures.name for *_, figures in lines]),
+        Column("labelled", [_share(figures.labelled) for *_, figures in lines], right=True),
+        Column("told apart", [_share(figures.told_apart) for *_, figures in lines], right=True),
+        Column("1/rank", [_number(figures.reciprocal_rank) for *_, figures in lines], right=True),
+        Column("r", [_number(figures.r) for *_, figures in lines], right=True),
+    ]
+    return text_table(columns)
 
 
 def _network(names: Sequence[str]) -> list[Column]:
@@ -172,7 +236,6 @@ def _network(names: Sequence[str]) -> list[Column]:
 
 
 def _layer_columns(rows: Sequence[LayerScores]) -> list[Column]:
-    intervals = ["–" if row.auc_low != row.auc_low else f"{row.auc_low:.2f}–{row.auc_high:.2f}" for row in rows]
     return [
         Column("layer", [row.layer for row in rows]),
         Column("neurons", [str(row.neurons) for row in rows], right=True),
@@ -184,8 +247,10 @@ def _layer_columns(rows: Sequence[LayerScores]) -> list[Column]:
         Column("concepts", [str(row.distinct_concepts) for row in rows], right=True),
         Column("redundant", [_share(row.redundancy) for row in rows], right=True),
         Column("mono", [_number(row.monosemanticity) for row in rows], right=True),
-        Column("AUC", [_number(row.auc) for row in rows], right=True),
-        Column("95 %", intervals),
+        Column("told apart", [_share(row.told_apart) for row in rows], right=True),
+        Column("r", [_number(row.r) for row in rows], right=True),
+        Column("ceiling", [_number(row.ceiling) for row in rows], right=True),
+        Column("AUPRC", [_number(row.auprc) for row in rows], right=True),
     ]
 
 

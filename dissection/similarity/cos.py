@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from typing_extensions import Self
 
-from lwta.dissection.recording.recording import Shard
-from lwta.dissection.similarity.exact_sums import GRID, ROWS, ExactGram, ExactProduct, column_blocks
+from lwta.dissection.moments.exact_sums import column_blocks
+from lwta.dissection.moments.moments import Statistics
+from lwta.dissection.similarity.base import FromMoments
 
 TILE = 1024  # concepts at a time
 
 
-class Cos:
+class Cos(FromMoments):
     """Cosine similarity: score[i, m] = ⟨A_i, P_m⟩ / (‖A_i‖·‖P_m‖), the columns not centred, with P = I·Tᵀ.
 
     A (N, D) are the activations, I (N, d) and T (M, d) the CLIP embeddings of images and concepts.
-    By associativity AᵀP = (AᵀI)Tᵀ and ‖P_m‖² = T_m(IᵀI)T_mᵀ, so some D·d + d² numbers are kept, whatever the number of
-    images and of concepts. This is the ``cos_similarity`` of CLIP-Dissect (Oikarinen & Weng, ICLR 2023), which DISCOVER
-    uses.
+    By associativity AᵀP = (AᵀI)Tᵀ and ‖P_m‖² = T_m(IᵀI)T_mᵀ, so the moments of the layer are enough. This is the
+    ``cos_similarity`` of CLIP-Dissect (Oikarinen & Weng, ICLR 2023), which DISCOVER uses.
 
     Example:
         >>> from lwta.dissection.recording.activations import DenseActivations
@@ -32,35 +31,10 @@ class Cos:
 
     name = "cos"
 
-    def __init__(self) -> None:
-        self._products = ExactProduct()  # AᵀI, (D, d)
-        self._squares = ExactProduct()  # ‖A_i‖²·2^-GRID, (D, 1)
-        self._gram = ExactGram()  # IᵀI, (d, d)
-
-    def update(self, shard: Shard) -> None:
-        """Add a shard of the probing set."""
-        activations = shard.activations.dense()
-        self._products.add(activations, shard.features)
-        one = torch.full((ROWS, 1), 2.0**-GRID)  # the integer 1, so that carries are rare
-        for rows in activations.split(ROWS):
-            self._squares.add(rows.double().square(), one[: len(rows)])
-        self._gram.add(shard.features)
-
-    def merge(self, other: Self) -> None:
-        """Add everything that was added to ``other``."""
-        self._products.merge(other._products)
-        self._squares.merge(other._squares)
-        self._gram.merge(other._gram)
-
-    def finalize(self, text_features: Tensor) -> Tensor:
-        """Return the scores, (D, M) float32; NaN for a neuron whose activations are all 0.
-
-        Raises:
-            ValueError: no shard was added.
-        """
-        text_features = text_features.cpu()  # exact sums and a product: no work for a GPU
-        directions = (self._products.total() / (self._squares.total() * 2.0**GRID).sqrt()).float()
-        root = _root(self._gram.total()).float()
+    def scores(self, statistics: Statistics, text_features: Tensor) -> Tensor:
+        """Return the scores, (D, M) float32; NaN for a neuron whose activations are all 0."""
+        directions = (statistics.products / statistics.squares.sqrt()[:, None]).float()
+        root = _root(statistics.gram).float()
         blocks = list(column_blocks(len(root)))
         scores = torch.empty(len(directions), len(text_features))
         for T, part in zip(text_features.split(TILE), scores.split(TILE, dim=1), strict=True):

@@ -149,6 +149,16 @@ class ImageTable:
         self._before = np.concatenate([[0], readable.cumsum()])  # readable images before each place of the probe
         self._held: tuple[int, Tensor] | None = None
 
+    @property
+    def path(self) -> Path:
+        """Folder of the images."""
+        return self._folder.path
+
+    def digest(self) -> str:
+        """Return the digest of the checksums of all files: another text if anything of the images is another."""
+        entries = sorted(self._folder.entries.items())
+        return checksum("\n".join(entry.files.get(name, "") for _, entry in entries for name in StoredImages.COLUMNS))
+
     def rows(self, places: range) -> slice:
         """Return the rows, among the readable images, of the images at these places of the probe."""
         return slice(int(self._before[places.start]), int(self._before[places.stop]))

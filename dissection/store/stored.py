@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from urllib.parse import quote
 
 from lwta.dissection.recording.activations import Pool
+from lwta.dissection.recording.kept import Kept
 from lwta.dissection.recording.layers import Layer
 from lwta.dissection.recording.recording import Recording, Shard
 from lwta.dissection.store.checked_files import DamagedFileError
 from lwta.dissection.store.contents import ImageTable, StoredActivations
 from lwta.dissection.store.folder import RESUME
+from lwta.dissection.store.kept_files import KeptFiles
+from lwta.support.digests import checksum
 
 
 class StoredRecording(Recording):
@@ -49,6 +53,16 @@ class StoredRecording(Recording):
                 )
             if activations is not None:
                 yield Shard(self.ranks[rows], self._images.features(places), activations)
+
+    def kept(self, layer: str | None) -> Kept:
+        """Return the files beside the recording that hold tensors computed from one layer, or from the embeddings."""
+        folder, embeddings = self._activations.folder, self._images.digest()
+        if layer is None:
+            return KeptFiles(self._images.path / "moments", embeddings)
+        column = StoredActivations.columns([self.module(layer)])
+        files = [entry.files.get(name, "") for _, entry in sorted(folder.entries.items()) for name in sorted(column)]
+        depends = checksum("\n".join([embeddings, self.transform(layer), *files]))
+        return KeptFiles(folder.path / "moments" / quote(layer, safe=""), depends)
 
     @property
     def numbers(self) -> range:

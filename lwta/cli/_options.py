@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lwta.cli._output import add_json, say, stdout_to_stderr_if_json, write_json
 from lwta.dissection import SIMILARITIES, ClipEncoder, Concepts, Dissection, Embeddings, open_store
+from lwta.dissection.similarity import AUTO, Linear, Similarity
 from lwta.dissection.store.opening import recorded_clip
 from lwta.dissection.words.encoder import Encoder
-from lwta.support.exports import without_nan
 from lwta.support.processes import own_device
 
 
@@ -34,9 +36,10 @@ def add_naming(parser: argparse.ArgumentParser, *, clip: str | None) -> None:
         metavar="FILE",
         help="text file, a concept a line, or 'imagenet', 'imagenet21k', 'tiny' (those of an NPZ; tiny for 'tiny')",
     )
-    parser.add_argument(
-        "--similarity", default="soft_wpmi", metavar="NAME", help=f"{', '.join(SIMILARITIES)} (%(default)s)"
-    )
+    names = ", ".join((AUTO, *SIMILARITIES))
+    parser.add_argument("--similarity", default=AUTO, metavar="NAME", help=f"labeler: {names} (%(default)s)")
+    parser.add_argument("--words", type=int, metavar="N", help="most words of a linear explanation, 1 to 10 (5)")
+    parser.add_argument("--no-abstain", action="store_true", help="label every neuron, also where no word fits")
 
 
 def add_store(parser: argparse.ArgumentParser, *, as_option: bool = False) -> None:
@@ -90,6 +93,20 @@ def find_concepts(name: str | None, clip: Encoder) -> Concepts:
     raise ValueError("--concepts must be given: a text file with a concept a line, 'imagenet' or 'imagenet21k'")
 
 
+def find_labeler(arguments: argparse.Namespace) -> str | Callable[[], Similarity]:
+    """Return the similarity that ``--similarity`` and ``--words`` ask for.
+
+    Raises:
+        ValueError: ``--words`` is out of range, or given with a similarity that chooses one word.
+    """
+    if arguments.words is None:
+        return str(arguments.similarity)
+    if arguments.similarity not in (AUTO, Linear.name):
+        raise ValueError(f"--words is for --similarity linear, {arguments.similarity!r} chooses one word")
+    Linear(arguments.words)
+    return partial(Linear, arguments.words)
+
+
 def open_dissection(arguments: argparse.Namespace) -> Dissection:
     """Open the recorded dissection that the options of `add_store` name; errors are those of `open_store`."""
     clip = open_clip(arguments.clip or recorded_clip(arguments.store, arguments.name))
@@ -98,7 +115,8 @@ def open_dissection(arguments: argparse.Namespace) -> Dissection:
         concepts=find_concepts(arguments.concepts, clip),
         name=arguments.name,
         clip=clip,
-        similarity=arguments.similarity,
+        similarity=find_labeler(arguments),
+        abstain=not arguments.no_abstain,
         layers=arguments.layers,
         probe=arguments.probe,
         device=own_device(arguments.device),
@@ -121,4 +139,4 @@ def write(dissection: Dissection, arguments: argparse.Namespace) -> None:
 
 def labels_of(dissection: Dissection) -> dict[str, list[dict[str, Any]]]:
     """Return the labels of every layer as types that JSON can hold."""
-    return {layer: [without_nan(label._asdict()) for label in dissection.labels(layer)] for layer in dissection.layers}
+    return {layer: [label.to_dict() for label in dissection.labels(layer)] for layer in dissection.layers}

@@ -19,7 +19,7 @@ from pathlib import Path
 from torch import nn
 
 from lwta.cli._networks import add_model, find_function, find_model
-from lwta.cli._options import add_naming, add_outputs, find_concepts, open_clip, write
+from lwta.cli._options import add_naming, add_outputs, find_concepts, find_labeler, open_clip, write
 from lwta.cli._stopping import hint_when_stopped
 from lwta.competition import Competition
 from lwta.dissection import Layer, dissect
@@ -82,7 +82,8 @@ def run(arguments: argparse.Namespace) -> int:
                 arguments.probe,
                 clip=clip,
                 concepts=find_concepts(arguments.concepts, clip),
-                similarity=arguments.similarity,
+                similarity=find_labeler(arguments),
+                abstain=not arguments.no_abstain,
                 pool=arguments.pool,
                 transform=transform,
                 batch_size=arguments.batch_size,

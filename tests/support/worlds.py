@@ -14,7 +14,7 @@ from lwta.dissection import Dissection, Embeddings, dissect
 from lwta.dissection.recording.activations import Activations, DenseActivations, pool_winners
 from lwta.dissection.recording.one_pass import Encoded
 from lwta.dissection.recording.recording import MemoryRecording
-from lwta.dissection.scoring.held_out import select
+from lwta.dissection.scoring.
 from lwta.winners import Winners
 
 COLOURS = ("red", "green", "blue")

@@ -17,12 +17,15 @@ columns whose largest number is 1 to 32, and two are for any other.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import count
 
 import torch
 from torch import Tensor
 from typing_extensions import Self
+
+from lwta.kernels import winners_sum
 
 GRID = 22
 """Bits behind the binary point to which the numbers of X are rounded."""
@@ -65,7 +68,7 @@ class _Integers:
         """Shape of the sum."""
         return self._carried.shape
 
-    def add(self, a: Tensor, x: Tensor, limit: float, rows: Tensor | None = None) -> None:
+    def add(self, a: Tensor | Winning, x: Tensor, limit: float, rows: Tensor | None = None) -> None:
         """Add aᵀx, a product of integers in float64.
 
         Args:
@@ -78,13 +81,16 @@ class _Integers:
         if self._bound + bound > EXACT:
             self._carry()
         if self._bound + bound > EXACT:
-            for x_half, a_half in zip(x.chunk(2), a.chunk(2), strict=True):
+            half = -(-len(x) // 2)
+            for x_half, a_half in zip(x.split(half), a.split(half), strict=True):
                 self.add(x_half if a is x else a_half, x_half, limit, rows)
             return
         self._bound += bound
         if a is x:
             for part in column_blocks(x.shape[1]):  # the lower triangle and some more is enough
                 self._pending[part.start :, part].addmm_(x[:, part.start :].T, x[:, part])
+        elif isinstance(a, Winning):
+            self._pending += a.product(x)
         elif rows is None:
             self._pending.addmm_(a.T, x)
         else:
@@ -103,6 +109,18 @@ class _Integers:
         self._carry()
         return self._carried * CARRY + self._pending
 
+    def state(self) -> dict[str, Tensor]:
+        """Return the sum as tensors, from which `restored` makes it again."""
+        self._carry()
+        return {"carried": self._carried, "pending": self._pending}
+
+    @classmethod
+    def restored(cls, state: Mapping[str, Tensor]) -> Self:
+        """Return the sum whose `state` this was."""
+        found = cls(0, 0)
+        found._carried, found._pending, found._bound = state["carried"], state["pending"], CARRY
+        return found
+
     def _carry(self) -> None:
         """Move multiples of CARRY to the upper part: then 0 <= pending < CARRY, and equal sums have equal parts."""
         carry = (self._pending / CARRY).floor_()
@@ -111,10 +129,53 @@ class _Integers:
         self._bound = CARRY
 
 
+@dataclass(frozen=True)
+class Winning:
+    """Matrix A (n, D) that has one entry for each image and block of U competitors, its winner's; the rest is 0."""
+
+    values: Tensor
+    """Entries of the winners, (n, B) float64."""
+    index: Tensor
+    """Number of each winner in its block, (n, B), 0…U − 1."""
+    competitors: int
+    """Competitors in a block, U; D = B·U."""
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def columns(self) -> int:
+        """Number of columns, D."""
+        return self.values.shape[1] * self.competitors
+
+    def split(self, rows: int) -> list[Winning]:
+        """Return the matrix in parts of so many rows; the last may have fewer."""
+        parts = zip(self.values.split(rows), self.index.split(rows), strict=True)
+        return [Winning(values, index, self.competitors) for values, index in parts]
+
+    def with_values(self, values: Tensor) -> Winning:
+        """Return the matrix with other entries of the same winners."""
+        return Winning(values, self.index, self.competitors)
+
+    def product(self, x: Tensor) -> Tensor:
+        """Return Aᵀx, (D, d) float64, by gather and scatter of the winners alone."""
+        return winners_sum(self.values, self.index, x, self.competitors)
+
+    def largest(self) -> Tensor:
+        """Return the largest magnitude in each column, (D,)."""
+        blocks = self.values.shape[1]
+        columns = torch.arange(blocks) * self.competitors + self.index
+        found = torch.zeros(blocks * self.competitors, dtype=self.values.dtype)
+        return found.scatter_reduce_(0, columns.flatten(), self.values.abs().flatten(), "amax")
+
+
 class ExactProduct:
     """Product AᵀX, (D, d), of rows that come in any order and in any portions: the same to the last bit.
 
     Numbers of A are exact to 2⁻²⁰ of the largest number in their column or finer, those of X to 2⁻²³.
+
+    Args:
+        kept: share of the largest number in a column of A below which a number is negligible.
 
     Example:
         >>> a, x = torch.randn(100, 3), torch.rand(100, 5)
@@ -126,22 +187,28 @@ class ExactProduct:
         True
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kept: float = KEPT) -> None:
+        self._kept = kept
         self._sums: dict[int, _Integers] = {}  # by place
         self._largest = torch.zeros(0, dtype=torch.float64)  # (D,) magnitudes
         self._width = 0
 
-    def add(self, a: Tensor, x: Tensor) -> None:
+    def add(self, a: Tensor | Winning, x: Tensor) -> None:
         """Add aᵀx.
 
         Args:
-            a: (n, D) finite, float32, or float64 between 2^-900 and 2^900 in magnitude.
+            a: (n, D) finite, float32, or float64 between 2^-900 and 2^900 in magnitude. Of competitive layers the
+                winners alone are enough; the sums are the same.
             x: (n, d) within [−1, 1]; rounded to `GRID` bits behind the binary point.
         """
         if not self._sums:
-            self._start(a.shape[1], x.shape[1])
+            self._start(a.columns if isinstance(a, Winning) else a.shape[1], x.shape[1])
         for a_rows, x_rows in zip(a.split(ROWS), x.split(ROWS), strict=True):
-            self._add(a_rows.double(), torch.round(x_rows.double() * 2.0**GRID))
+            integers = torch.round(x_rows.double() * 2.0**GRID)
+            if isinstance(a_rows, Winning):
+                self._add_winners(a_rows, integers)
+            else:
+                self._add(a_rows.double(), integers)
 
     def merge(self, other: Self) -> None:
         """Add everything that was added to ``other``."""
@@ -167,6 +234,23 @@ class ExactProduct:
             total += part.masked_fill_(~self._counts(place)[:, None], 0)
         return total
 
+    def state(self) -> dict[str, Tensor]:
+        """Return the sums as tensors by name, from which `restore` makes them again; empty if nothing was added."""
+        if not self._sums:
+            return {}
+        parts = {f"{place}.{name}": part for place, sums in self._sums.items() for name, part in sums.state().items()}
+        return {"largest": self._largest, **parts}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take over the sums whose `state` this was; nothing may have been added before."""
+        if state:
+            self._largest = state["largest"]
+            places = {name.partition(".")[0] for name in state} - {"largest"}
+            for place in places:
+                parts = {part: state[f"{place}.{part}"] for part in ("carried", "pending")}
+                self._sums[int(place)] = _Integers.restored(parts)
+            self._width = next(iter(self._sums.values())).shape[1]
+
     def _start(self, rows: int, width: int) -> None:
         self._largest, self._width = torch.zeros(rows, dtype=torch.float64), width
         self._at(0)
@@ -178,7 +262,20 @@ class ExactProduct:
 
     def _counts(self, place: int) -> Tensor:
         """Mask (D,) of the columns of A in which digits of this place are not negligible."""
-        return (self._largest > 0) & (self._largest * KEPT < HALF * _worth(place))
+        return (self._largest > 0) & (self._largest * self._kept < HALF * _worth(place))
+
+    def _add_winners(self, a: Winning, x: Tensor) -> None:
+        """Add aᵀx, digit by digit as `_add` does, but of all columns; `total` leaves out digits that do not count."""
+        largest = a.largest()
+        self._largest = torch.maximum(self._largest, largest)
+        place = _highest_place(largest.max().item())
+        values = a.values
+        while (self._counts(place) & (largest > 0)).any():
+            digits = torch.round(values / _worth(place))
+            limit = values.abs().max().item() / _worth(place) + 1
+            self._at(place).add(a.with_values(digits), x, limit)
+            values = torch.add(values, digits, alpha=-_worth(place))
+            place -= 1
 
     def _add(self, a: Tensor, x: Tensor) -> None:
         largest = _largest(a)
@@ -236,6 +333,15 @@ class ExactGram:
             raise ValueError("there is nothing to sum: no shard was taken in")
         lower = self._sum.total().tril() * 2.0 ** (-2 * GRID)
         return lower + lower.tril(-1).T
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the sum as tensors by name, from which `restore` makes it again; empty if nothing was added."""
+        return {} if self._sum is None else self._sum.state()
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take over the sum whose `state` this was."""
+        if state:
+            self._sum = _Integers.restored(state)
 
 
 def column_blocks(columns: int) -> Iterator[slice]:

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lwta.dissection.similarity.exact_sums import ExactGram, ExactProduct
+from lwta.dissection.moments.exact_sums import ExactGram, ExactProduct
 from tests.support.similarities import unit_rows
 
 
