@@ -62,7 +62,7 @@ class Label(NamedTuple):
         named = " + ".join(word for word, _ in self.words[:words]) or self.concept or ""
         if self.concept is not None:
             return named
-        return f"no word fits (closest: {named})" if named else "–"
+        return f"no word fits (closest: {named})" if named else "no word fits"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the label as numbers, texts, lists and dictionaries alone, None for NaN; see docs/labels.md."""
