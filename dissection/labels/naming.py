@@ -114,13 +114,11 @@ class Naming:
         labels = []
         for neuron, reason in enumerate(self.reasons(layer)):
             words = chosen.words_of(neuron)
-            ranked = (
-                []
-                if chosen.scores[neuron].isnan().any()
-                else zip(*map(Tensor.tolist, unpack(best[neuron])), strict=True)
-            )
             first = words[0][0] if words else -1
-            others = [(names[int(c)], v) for v, c in ranked if c != first]
+            values, concepts = (part.tolist() for part in unpack(best[neuron]))
+            others = [(names[c], v) for v, c in zip(values, concepts, strict=True) if c != first]
+            if chosen.scores[neuron].isnan().any():
+                others = []
             labels.append(
                 Label(
                     layer,

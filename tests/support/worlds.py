@@ -14,7 +14,6 @@ from lwta.dissection import Dissection, Embeddings, dissect
 from lwta.dissection.recording.activations import Activations, DenseActivations, pool_winners
 from lwta.dissection.recording.one_pass import Encoded
 from lwta.dissection.recording.recording import MemoryRecording
-from lwta.dissection.scoring.
 from lwta.winners import Winners
 
 COLOURS = ("red", "green", "blue")
@@ -103,6 +102,6 @@ def in_batches(activations: Activations, features: Tensor, size: int) -> MemoryR
         mask[places] = True
         keys = [f"{999 - i}" for i in places.tolist()]
         batches.append(
-            Encoded(number, keys, [None] * len(keys), features[mask], {"layer": select(activations, mask)}, [])
+            Encoded(number, keys, [None] * len(keys), features[mask], {"layer": activations.select(mask)}, [])
         )
     return MemoryRecording(batches, [], "auto")
