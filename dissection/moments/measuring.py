@@ -76,8 +76,9 @@ def _measured(recording: Recording, layer: str, folds: int, salt: str, group: Gr
     if measured is None:
         raise ValueError("there is nothing to label: no image was taken in")
     if group.rank == 0:
-        for (place, name), tensors in zip(places, measured, strict=True):
-            place.put(name, tensors)
+        for (place, name), before, tensors in zip(places, kept, measured, strict=True):
+            if before is None:
+                place.put(name, tensors)
     return measured
 
 

@@ -142,7 +142,7 @@ class Recording(ABC):
 
     def numbered_shards(self, layer: str) -> Iterator[tuple[int, Shard]]:
         """Yield number and content of all shards, in their order, with the activations of one layer."""
-        tally = None if layer in self._tallies else Tally()
+        tally = Tally() if self._counted(layer) is None else None
         for number in self.numbers:
             for shard in self.some_shards(layer, [number]):
                 if tally is not None:
@@ -231,14 +231,18 @@ class Recording(ABC):
 
     def _tally(self, layer: str) -> Tally:
         """Return the counts of a layer: those kept with the recording, or else all shards are read once."""
+        if self._counted(layer) is None:
+            for _ in self.shards(layer):
+                pass
+        return self._tallies[layer]
+
+    def _counted(self, layer: str) -> Tally | None:
+        """Return the counts of a layer, if all shards were read before; else None."""
         if layer not in self._tallies:
             state = self.kept(layer).get(TALLY)
             if state is not None:
                 self._tallies[layer] = Tally.restored(state)
-        if layer not in self._tallies:
-            for _ in self.shards(layer):
-                pass
-        return self._tallies[layer]
+        return self._tallies.get(layer)
 
 
 class MemoryRecording(Recording):
