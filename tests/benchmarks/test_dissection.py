@@ -10,7 +10,6 @@ import torch
 
 from benchmarks.dissection import Case, _ours, _shards
 from benchmarks.published import FORMULAS
-from lwta.dissection.similarity import SIMILARITIES
 from tests.support.places import ROOT
 
 
@@ -37,7 +36,7 @@ def test_quick_is_refused_elsewhere() -> None:
     assert "--quick: only dissection, accuracy have small sizes" in done.stderr
 
 
-@pytest.mark.parametrize("name", SIMILARITIES)
+@pytest.mark.parametrize("name", FORMULAS)
 def test_both_sides_compute_the_same(name: str) -> None:
     case = Case(name, 2500, 20, 32)
     shards, texts = list(_shards(case)), torch.nn.functional.normalize(torch.randn(20, 512) + 0.5, dim=1)
