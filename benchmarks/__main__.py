@@ -11,8 +11,8 @@ from typing import Any
 
 from benchmarks.machine import describe
 
-SUITES = ("kernels", "static", "dissection", "accuracy")
-QUICK = ("dissection", "accuracy")
+SUITES = ("kernels", "static", "dissection", "accuracy", "labels")
+QUICK = ("dissection", "accuracy", "labels")
 
 
 def main() -> int:
@@ -20,7 +20,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("suite", choices=SUITES)
     parser.add_argument("--json", type=Path, help="write the rows and a description of the machine here")
-    parser.add_argument("--quick", action="store_true", help="small sizes, to see that it works (dissection, accuracy)")
+    parser.add_argument(
+        "--quick", action="store_true", help=f"small sizes, to see that it works ({', '.join(QUICK)})"
+    )
     parser.add_argument(
         "--only",
         metavar="NAME",
