@@ -20,9 +20,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("suite", choices=SUITES)
     parser.add_argument("--json", type=Path, help="write the rows and a description of the machine here")
-    parser.add_argument(
-        "--quick", action="store_true", help=f"small sizes, to see that it works ({', '.join(QUICK)})"
-    )
+    parser.add_argument("--quick", action="store_true", help=f"small sizes, to see that it works ({', '.join(QUICK)})")
     parser.add_argument(
         "--only",
         metavar="NAME",

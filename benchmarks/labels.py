@@ -34,6 +34,8 @@ from lwta.support.text import normal_spelling
 
 HALVES = 5
 """Random halves of the photographs."""
+POINTS = 300
+"""Images of an example."""
 PHOTOGRAPHS = DATA / "caltech101-val.zip"
 EMBEDDINGS = DATA / "caltech101-val-clip-vit-b-32.npz"
 
@@ -99,6 +101,7 @@ def run(quick: bool = False) -> Iterator[dict[str, Any]]:
             sample = sample_of(recording, layer)
             for labeler in LABELERS:
                 yield _hidden(case.name, sample, layer, labeler, texts, 2 if quick else HALVES)
+            yield from _examples(case.name, sample, layer, clip.concepts, texts)
     if not quick:
         yield from _outputs(clip, texts)
     yield from label_scale.run(quick)
@@ -157,18 +160,48 @@ def _hidden(network: str, sample: Sample, layer: str, labeler: str, texts: Tenso
     }
 
 
+def _examples(network: str, sample: Sample, layer: str, concepts: list[str], texts: Tensor) -> Iterator[dict[str, Any]]:
+    """Rows of two neurons, that of the largest r and that of the least: activation and prediction on a half left out."""
+    first, second = (part(sample, rows) for rows in halves(len(sample.keys), 0))
+    chosen = choose(first, "linear", texts, layers=[layer])[layer]
+    predicted = predictions(chosen, first, second, texts)
+    r = _correlations(predicted, second.values.double()).diagonal().nan_to_num(nan=0)
+    reasons = Abstention().reasons(chosen.trust, (first.values != 0).any(0))
+    shown = torch.tensor([reason is None for reason in reasons])
+    best = int(torch.where(shown, r, -1).argmax())
+    worst = int(torch.where(shown | (first.values.std(0) == 0), 2, r).argmin())
+    for neuron in (best, worst):
+        words = [concepts[concept] for concept, _ in chosen.words_of(neuron)]
+        x, y = predicted[:POINTS, neuron], second.values[:POINTS, neuron]
+        yield {
+            "kind": "example",
+            "network": network,
+            "layer": layer,
+            "neuron": neuron,
+            "words": words,
+            "reason": reasons[neuron],
+            "r": round(float(r[neuron]), 4),
+            "own_r": round(float(chosen.trust.r[neuron]), 4),
+            "predicted": [float(f"{value:.3g}") for value in x.tolist()],
+            "activation": [float(f"{value:.3g}") for value in y.tolist()],
+        }
+
+
+def predictions(chosen: Chosen, first: Sample, second: Sample, texts: Tensor) -> Tensor:
+    """What the words of each neuron, chosen on the first sample, predict on the images of the second, (n, D)."""
+    directions = contrasts(texts.double())
+    deviations = (first.features.double() @ directions.T).std(0, correction=0).clamp_min(1e-12)
+    weights = torch.zeros(len(chosen.words.concepts), len(texts), dtype=torch.float64)
+    weights.scatter_add_(1, chosen.words.concepts.clamp(min=0), chosen.words.weights)
+    return (second.features.double() @ directions.T / deviations) @ weights.T
+
+
 def judged(chosen: Chosen, first: Sample, second: Sample, texts: Tensor) -> dict[str, float]:
     """Figures, on the second sample, of labels that were chosen on the first.
 
     They are computed from the activations and predictions of all images, not from moments.
     """
-    directions = contrasts(texts.double())
-    signals = first.features.double() @ directions.T
-    deviations = signals.std(0, correction=0).clamp_min(1e-12)
-    weights = torch.zeros(len(chosen.words.concepts), len(texts), dtype=torch.float64)
-    weights.scatter_add_(1, chosen.words.concepts.clamp(min=0), chosen.words.weights)
-    predicted = (second.features.double() @ directions.T / deviations) @ weights.T
-    r = _correlations(predicted, second.values.double())
+    r = _correlations(predictions(chosen, first, second, texts), second.values.double())
     alive = (first.values.std(0) > 0) & (second.values.std(0) > 0)
     own = r.diagonal()
     apart = (r.nan_to_num(nan=-2).argmax(1) == torch.arange(len(r))) & ~own.isnan()
