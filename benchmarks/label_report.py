@@ -56,15 +56,14 @@ def _hidden(rows: list[Row]) -> str:
     for row in rows:
         by_layer.setdefault((row["network"], row["layer"], row["neurons"]), {})[row["labeler"]] = row
     for (network, layer, neurons), found in by_layer.items():
-        cells = [
-            f"{found[name]['told_apart']:.2f} / {found[name]['r']:.2f}" if name in found else "" for name in CHOSEN
-        ]
+        chosen = [found[name] for name in CHOSEN if name in found]
+        cells = [f"{row['told_apart']:.2f} / {row['r']:.2f}" for row in chosen]
         lines.append(f"| {network}, {layer} ({neurons}) | " + " | ".join(cells) + " |")
     noise = max(row["shuffled_labelled"] for row in rows)
     lines += [
         "",
-        f"With activations shuffled over the photographs, at most {noise:.1%} of the neurons of any of these layers keep "
-        "a label, by any labeler. Published, on other images and networks: CLIP-Dissect r = 0.19 (ResNet-50) and 0.17 "
+        f"With activations shuffled over the photographs, at most {noise:.1%} of the neurons of any of these layers "
+        "keep a label, by any labeler. Published, on other images and networks: CLIP-Dissect r = 0.19 (ResNet-50) and 0.17 "
         "(ViT-B/16), Linear Explanations 0.38 and 0.35 (arXiv 2405.06855).",
     ]
     return "\n".join(lines)
@@ -101,8 +100,8 @@ def _outputs(rows: list[Row]) -> str:
         return ""
     first = rows[0]
     lines = [
-        f"Output neurons of SqueezeNet after a softmax, {first['classes']} classes of which there are five photographs or "
-        f"more: named right, first and within five; then of all {first['nameable']} outputs whose class is among the "
+        f"Output neurons of SqueezeNet after a softmax, {first['classes']} classes of which there are five photographs "
+        f"or more: named right, first and within five; then of all {first['nameable']} outputs whose class is among the "
         "words, most of which no photograph shows: labels shown, how many of these are right, and the share of the "
         "photographed classes that keep theirs.",
         "",
@@ -142,8 +141,8 @@ def _scale(rows: list[Row]) -> str:
     one = rows[0]
     lines = [
         f"A layer of {one['neurons']:,} units in blocks of {one['competitors']} over {one['images']:,} images, "
-        f"{one['concepts']:,} words, {one['features']} dimensions (simulated, 2 cores): its moments once, then a new list "
-        "of words from the moments alone, cross-validation included.",
+        f"{one['concepts']:,} words, {one['features']} dimensions (simulated, 2 cores): its moments once, then a new "
+        "list of words from the moments alone, cross-validation included.",
         "",
         "| step | seconds | MB (whole process) |",
         "|---|---|---|",

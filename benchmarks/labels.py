@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -82,11 +82,12 @@ PHOTOGRAPHED: Mapping[str, tuple[str, ...]] = {
 """Classes of ImageNet of which there are five photographs or more, and the concepts that name them."""
 
 
-def run(quick: bool = False) -> Iterator[dict[str, Any]]:
+def run(quick: bool = False, only: str = "") -> Iterator[dict[str, Any]]:
     """Yield a row for each layer and labeler, then those of known outputs, of the curve, and of the scale.
 
     Args:
         quick: one small network and two halves, which show that everything runs and no more.
+        only: "hidden", "outputs" or "scale", to measure that alone.
 
     Raises:
         RuntimeError: the folder of shared data is missing.
@@ -95,16 +96,18 @@ def run(quick: bool = False) -> Iterator[dict[str, Any]]:
         raise RuntimeError(f"labels are judged on photographs, which are missing: {DATA}")
     clip = Embeddings.load(EMBEDDINGS)
     texts = clip.encode_texts(clip.concepts)
-    for case in QUICK if quick else HIDDEN:
+    wanted = [part for part in ("hidden", "outputs", "scale") if part.startswith(only)]
+    for case in () if "hidden" not in wanted else QUICK if quick else HIDDEN:
         recording = _recorded(case, clip)
         for layer in case.layers:
             sample = sample_of(recording, layer)
             for labeler in LABELERS:
                 yield _hidden(case.name, sample, layer, labeler, texts, 2 if quick else HALVES)
             yield from _examples(case.name, sample, layer, clip.concepts, texts)
-    if not quick:
+    if "outputs" in wanted and not quick:
         yield from _outputs(clip, texts)
-    yield from label_scale.run(quick)
+    if "scale" in wanted:
+        yield from label_scale.run(quick)
 
 
 def _recorded(case: Case, clip: Embeddings) -> Recording:
@@ -160,8 +163,10 @@ def _hidden(network: str, sample: Sample, layer: str, labeler: str, texts: Tenso
     }
 
 
-def _examples(network: str, sample: Sample, layer: str, concepts: list[str], texts: Tensor) -> Iterator[dict[str, Any]]:
-    """Rows of two neurons, that of the largest r and that of the least: activation and prediction on a half left out."""
+def _examples(
+    network: str, sample: Sample, layer: str, concepts: Sequence[str], texts: Tensor
+) -> Iterator[dict[str, Any]]:
+    """Rows of the neurons of largest and least r: activation and prediction on a half that was left out."""
     first, second = (part(sample, rows) for rows in halves(len(sample.keys), 0))
     chosen = choose(first, "linear", texts, layers=[layer])[layer]
     predicted = predictions(chosen, first, second, texts)
@@ -263,7 +268,7 @@ def _outputs(clip: Embeddings, texts: Tensor) -> Iterator[dict[str, Any]]:
 class _Known:
     """Output neurons of which the class is known, and the concepts that name it."""
 
-    def __init__(self, concepts: list[str]) -> None:
+    def __init__(self, concepts: Sequence[str]) -> None:
         places: dict[str, int] = {}
         for place, concept in enumerate(concepts):
             places.setdefault(normal_spelling(concept.partition("_(")[0]), place)
