@@ -63,8 +63,8 @@ def _hidden(rows: list[Row]) -> str:
     lines += [
         "",
         f"With activations shuffled over the photographs, at most {noise:.1%} of the neurons of any of these layers "
-        "keep a label, by any labeler. Published, on other images and networks: CLIP-Dissect r = 0.19 (ResNet-50) and 0.17 "
-        "(ViT-B/16), Linear Explanations 0.38 and 0.35 (arXiv 2405.06855).",
+        "keep a label, by any labeler. Published, on other images and networks: CLIP-Dissect r = 0.19 (ResNet-50) and "
+        "0.17 (ViT-B/16), Linear Explanations 0.38 and 0.35 (arXiv 2405.06855).",
     ]
     return "\n".join(lines)
 
@@ -101,9 +101,9 @@ def _outputs(rows: list[Row]) -> str:
     first = rows[0]
     lines = [
         f"Output neurons of SqueezeNet after a softmax, {first['classes']} classes of which there are five photographs "
-        f"or more: named right, first and within five; then of all {first['nameable']} outputs whose class is among the "
-        "words, most of which no photograph shows: labels shown, how many of these are right, and the share of the "
-        "photographed classes that keep theirs.",
+        f"or more: named right, first and within five; then of all {first['nameable']} outputs whose class is among "
+        "the words, most of which no photograph shows: labels shown, how many of these are right, and the share of "
+        "the photographed classes that keep theirs.",
         "",
         "| labeler | top-1 | top-5 | top-1, halves | top-5, halves | shown | right | kept |",
         "|---|---|---|---|---|---|---|---|",

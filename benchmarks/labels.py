@@ -40,7 +40,7 @@ PHOTOGRAPHS = DATA / "caltech101-val.zip"
 EMBEDDINGS = DATA / "caltech101-val-clip-vit-b-32.npz"
 
 LABELERS: Mapping[str, str | Callable[[], Similarity]] = {
-    **dict.fromkeys(SIMILARITIES),  # type: ignore[arg-type]
+    **{name: name for name in SIMILARITIES},
     "linear, ten words": partial(Linear, 10),
 }
 
@@ -141,7 +141,7 @@ def part(sample: Sample, rows: Tensor) -> Sample:
 
 def _hidden(network: str, sample: Sample, layer: str, labeler: str, texts: Tensor, count: int) -> dict[str, Any]:
     """Row of a layer and a labeler."""
-    similarity, found, seconds = LABELERS[labeler] or labeler, [], 0.0
+    similarity, found, seconds = LABELERS[labeler], [], 0.0
     for seed in range(count):
         first, second = (part(sample, rows) for rows in halves(len(sample.keys), seed))
         started = time.perf_counter()
@@ -246,11 +246,11 @@ def _outputs(clip: Embeddings, texts: Tensor) -> Iterator[dict[str, Any]]:
     for layer, function in (("classifier", "softmax"), ("classifier:identity", "logits")):
         sample = sample_of(recording, layer)
         for labeler in LABELERS:
-            chosen = choose(sample, LABELERS[labeler] or labeler, texts, layers=[layer])[layer]
+            chosen = choose(sample, LABELERS[labeler], texts, layers=[layer])[layer]
             by_half = []
             for seed in range(HALVES):
                 half = part(sample, halves(len(sample.keys), seed)[0])
-                by_half.append(known.named(choose(half, LABELERS[labeler] or labeler, texts, layers=[layer])[layer]))
+                by_half.append(known.named(choose(half, LABELERS[labeler], texts, layers=[layer])[layer]))
             yield {
                 "kind": "outputs",
                 "network": "SqueezeNet",
