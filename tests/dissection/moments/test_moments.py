@@ -97,7 +97,10 @@ def test_moments_are_the_dense_sums_of_each_fold(kind: str, size: int) -> None:
     activations, features = activations_of(kind, images), embeddings(images)
     folds = torch.randint(FOLDS, (images,))
     folds[folds == 3] = 4  # a fold without images
-    found, wanted = moments_by_fold(activations, features, folds, size=size), dense_moments(activations, features, folds)
+    found, wanted = (
+        moments_by_fold(activations, features, folds, size=size),
+        dense_moments(activations, features, folds),
+    )
     assert torch.equal(found.counts, wanted.counts)
     assert found.folds == sorted(set(folds.tolist()))
     for name in NAMES:
@@ -211,9 +214,7 @@ def test_sums_that_are_written_down_half_way_go_on_as_if_nothing_had_happened(ki
     activations, features, folds = activations_of(kind, 40), unit_rows(40, 6), torch.randint(4, (40,))
     first = torch.arange(40) < cut
     probe, own = ProbeSums(4), LayerSums(4)
-    shards = [
-        Shard(mask.nonzero().flatten(), features[mask], activations.select(mask)) for mask in (first, ~first)
-    ]
+    shards = [Shard(mask.nonzero().flatten(), features[mask], activations.select(mask)) for mask in (first, ~first)]
     add(probe, own, shards[0], folds)
     states = probe.state(), own.state()
     before = [{name: value.clone() for name, value in state.items()} for state in states]
