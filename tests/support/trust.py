@@ -15,6 +15,10 @@ from lwta.dissection.recording.recording import Shard
 from lwta.dissection.similarity import Words
 
 GAIN, PICKING = 0.001, 0.2  # what a further word must add, and the temperature of the log-probability it adds to
+TIED = 1e-5  # difference below which correlations are equal
+CHANCE = {"one": torch.distributions.Normal(0, 1.6), "several": torch.distributions.Normal(1, 1.6)}
+"""What correlations are with shuffled activations where there is one explanation, or several to choose from: Fisher's z
+times √images."""
 
 
 def moments_by_fold(
@@ -64,7 +68,7 @@ def contrast_signals(features: Tensor, texts: Tensor) -> Tensor:
 
 
 def correlation_table(a: Tensor, b: Tensor) -> Tensor:
-    """Pearson correlations of all columns of (n, D) with all of (n, M); NaN for constant columns of ``a``, 0 of ``b``."""
+    """Pearson correlations of the columns of (n, D) and (n, M); NaN for constant columns of ``a``, 0 for those of ``b``."""
     a, b = a.double(), b.double()
     unit_a, unit_b = ((x - x.mean(0)) / (x - x.mean(0)).norm(dim=0) for x in (a, b))
     found = unit_a.T @ torch.where((b.amax(0) - b.amin(0)) > 1e-9, unit_b, 0)
@@ -146,10 +150,10 @@ def cross_validation(
     rank, percentile, of_others = torch.zeros(neurons), torch.full((neurons,), torch.nan), torch.full_like(r, torch.nan)
     degrees = len(features) - len(folds.unique())
     for i in judged.nonzero().flatten().tolist():
-        rank[i] = 1 + sum(matrix[i, j] > r[i] for j in range(neurons) if j != i and judged[j])
+        rank[i] = 1 + sum(matrix[i, j] > r[i] + TIED for j in range(neurons) if j != i and judged[j])
         rivals = [matrix[j, i] for j in range(neurons) if j != i and judged[j]]
-        share = sum(float(other < r[i]) for other in rivals) / len(rivals) if rivals else 1.0
-        chance = torch.distributions.Normal(0, degrees**-0.5).cdf(r[i])
+        share = sum(float(other < r[i] - TIED) for other in rivals) / len(rivals) if rivals else 1.0
+        chance = CHANCE["one" if len(predicted) == 1 else "several"].cdf(r[i].atanh() * degrees**0.5)
         percentile[i] = 100 * min(share, float(chance))
         if rivals:
             of_others[i] = sum(rivals) / len(rivals)

@@ -20,7 +20,7 @@ from tests.support.trust import moments_by_fold
 from tests.support.worlds import activations_of, embedded, in_batches, recorded
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """Somebody stopped the pass."""
 
 
@@ -33,7 +33,7 @@ class Counted(MemoryRecording):
     def recorded_shards(self, module: str, numbers: Iterable[int]) -> Iterator[Shard]:
         for shard in super().recorded_shards(module, numbers):
             if self.read == self.stop:
-                raise Stopped
+                raise StoppedError
             self.read += 1
             yield shard
 
@@ -88,7 +88,7 @@ def test_a_pass_that_is_stopped_goes_on_from_there(monkeypatch: pytest.MonkeyPat
     recording = counted(activations, features)
     for stop in (3, 4, 8):
         recording.stop = stop
-        with pytest.raises(Stopped):
+        with pytest.raises(StoppedError):
             moments_of(recording, "layer")
     recording.stop = None
     assert same(moments_of(recording, "layer"), wanted)
@@ -107,7 +107,7 @@ def test_what_was_done_since_it_was_last_written_down_is_done_again(monkeypatch:
     monkeypatch.setattr(measuring, "monotonic", lambda: next(clock))
     recording = counted(activations, features)
     recording.stop = 7
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         moments_of(recording, "layer")
     recording.stop = None
     assert same(moments_of(recording, "layer"), wanted)
