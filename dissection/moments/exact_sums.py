@@ -109,15 +109,15 @@ class _Integers:
         return self._carried * CARRY + self._pending
 
     def state(self) -> dict[str, Tensor]:
-        """Return the sum as tensors, from which `restored` makes it again."""
+        """Return the sum as tensors, from which `restored` makes it again; what is added later is not in them."""
         self._carry()
-        return {"carried": self._carried, "pending": self._pending}
+        return {"carried": self._carried.clone(), "pending": self._pending.clone()}
 
     @classmethod
     def restored(cls, state: Mapping[str, Tensor]) -> Self:
         """Return the sum whose `state` this was."""
         found = cls(0, 0)
-        found._carried, found._pending, found._bound = state["carried"], state["pending"], CARRY
+        found._carried, found._pending, found._bound = state["carried"].clone(), state["pending"].clone(), CARRY
         return found
 
     def _carry(self) -> None:

@@ -15,7 +15,8 @@ WORDS = 5
 MOST_WORDS = 10
 TEMPERATURE = 0.2
 ROUNDS = 4  # in which weights and confusions settle
-SWEEPS = 15  # over the weights, in each round
+SWEEPS = 300  # over the weights at most, in each round
+SETTLED = 1e-6  # share of the largest weight of a neuron by which a sweep may still change one
 NEURONS = 512  # at a time, of which the gains of all words are held
 
 
@@ -28,7 +29,7 @@ class Linear(FromMoments):
     words. Here the target is a_i − Σ_j p_ij·a_j, the activation less that of the neurons with which the explanation so
     far would confuse it: p_i = softmax_j(corr(â_i, a_j) / τ), settled together with the weights. This is an ascent on
     r_ii − τ·log Σ_j exp(r_ij / τ), the log-probability that the explanation picks the neuron out of its layer, which
-    `Specific` maximises with one word.
+    `Specific` maximises with one word. A neuron without others beside it is itself the target.
 
     `scores` are the correlations of `Correlation`. Everything follows from the moments of the layer.
 
@@ -87,6 +88,7 @@ class _Fit:
 
     def __init__(self, statistics: Statistics, directions: Tensor, temperature: float) -> None:
         self._alive = statistics.deviations > 0
+        self._rivals = int(self._alive.sum()) > 1
         self._cross = statistics.cross.float()  # (D, d)
         self._words = directions.float()  # (M, d): contrasts in units of their deviations
         self._covariance = statistics.covariance.float()
@@ -108,7 +110,7 @@ class _Fit:
 
     def _target(self, confusions: Tensor) -> Tensor:
         """Covariance with the embeddings of what each neuron has and its likes have not, (D, d)."""
-        return self._cross - confusions @ self._cross
+        return self._cross - confusions @ self._cross if self._rivals else self._cross
 
     def _next(self, chosen: _Chosen) -> Tensor:
         """Index of the word that would explain most of what is left of each neuron's target, (D,)."""
@@ -158,8 +160,11 @@ def non_negative(gram: Tensor, goal: Tensor) -> Tensor:
     """
     weights = torch.zeros_like(goal)
     for _ in range(SWEEPS):
+        before = weights.clone()
         for k in range(goal.shape[1]):
             own = gram[:, k, k].clamp_min(1e-12)
             others = (gram[:, k] * weights).sum(1) - gram[:, k, k] * weights[:, k]
             weights[:, k] = ((goal[:, k] - others) / own).clamp_min(0)
+        if bool(((weights - before).abs() <= SETTLED * weights.amax(1, keepdim=True)).all()):
+            break
     return weights

@@ -56,5 +56,6 @@ class Abstention:
             others = f"{rank - 1} other neurons" if rank > 2 else "another neuron"
             return f"not told apart: the words predict {others} of the layer better"
         if percentile < self.null_percentile:
-            return f"not its own: {100 - percentile:.0f} % of other neurons' words predict it better"
+            share = f"{100 - percentile:.0f} %"
+            return f"not its own: {share} of other neurons' words, or of words for shuffled activations, predict as well"
         return None

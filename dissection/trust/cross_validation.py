@@ -18,6 +18,13 @@ GAIN = 0.001
 """What a further word must add, on images left out, to the log-probability that a neuron is picked out of its layer."""
 PICKING = 0.2
 """Temperature of that probability, a softmax over correlations: that of `lwta.dissection.similarity.linear.Linear`."""
+SPREAD = 1.6
+"""Deviation of the cross-validated correlations of shuffled activations, in units of 1/√images. It would be 1 for given
+words; but of two folds each has a part in choosing the words of the other, so what they share by chance counts twice."""
+GAINED = 1.0
+"""Mean of the same, in the same units, where the number of words is chosen by it as well."""
+TIED = 1e-5
+"""Difference below which two correlations are equal: neurons of the same word differ by the rounding of float32."""
 STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
 """97.5 % quantiles of Student's t with 1, 2, 3, … degrees of freedom."""
 
@@ -226,15 +233,16 @@ def _trust(sums: list[HeldOut], lengths: Tensor, moments: Moments, images: int) 
         low[rows], high[rows] = (end[rows] for end in sums[k].interval())
     judged = ~r.isnan()
     others = matrix.nan_to_num(nan=-2)  # a constant neuron is predicted by nothing
-    own = others.diagonal().clone().double()
-    rank = torch.where(judged, 1 + (others > own[:, None]).sum(1), 0)
-    below = (others[judged] < own).sum(0).double() if judged.any() else torch.zeros(neurons).double()
+    own = others.diagonal().clone()
+    rank = torch.where(judged, 1 + (others > own[:, None] + TIED).sum(1), 0)
+    below = (others[judged] < own - TIED).sum(0).double()
     rivals = judged.sum() - judged.long()
     of_words = torch.where(rivals > 0, below / rivals.clamp_min(1), 1)
     degrees = max(images - len(moments.folds), 1)
-    of_shuffles = torch.special.ndtr(r * math.sqrt(degrees))  # correlations of shuffled activations: N(0, 1/n)
+    by_chance = GAINED if len(sums) > 1 else 0.0
+    of_shuffles = torch.special.ndtr((_fisher(r) * math.sqrt(degrees) - by_chance) / SPREAD)
     percentile = 100 * torch.minimum(of_words, of_shuffles).masked_fill(~judged, math.nan)
-    summed = matrix.nan_to_num(nan=0).masked_fill_(~judged[:, None], 0).sum(0).double() - own.nan_to_num(nan=0)
+    summed = matrix.nan_to_num(nan=0).masked_fill_(~judged[:, None], 0).sum(0).double() - own
     of_others = (summed / rivals.clamp_min(1)).masked_fill(~judged | (rivals < 1), math.nan)
     return Trust(r, low, high, rank, percentile, of_others, images)
 
