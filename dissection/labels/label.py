@@ -5,7 +5,27 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+from lwta.dissection.trust.abstention import NEVER
 from lwta.support.exports import without_nan
+
+
+def shown(named: str | None, closest: str | None, reason: str | None) -> str:
+    """Return what stands in the place of a label: the label, or that no word fits, and the closest.
+
+    Args:
+        named: the label; None where no word fits.
+        closest: word that comes closest; None where there is none, as of a dead neuron.
+        reason: why no word fits.
+
+    Example:
+        >>> shown("cat", "cat", None), shown(None, "cat", "predicts too little"), shown(None, None, "never active")
+        ('cat', 'no word fits (closest: cat)', 'never active')
+    """
+    if named is not None:
+        return named
+    if reason == NEVER:
+        return NEVER
+    return "no word fits" if closest is None else f"no word fits (closest: {closest})"
 
 
 class Label(NamedTuple):
@@ -59,10 +79,8 @@ class Label(NamedTuple):
 
     def text(self, words: int = 1) -> str:
         """Return what a table shows: up to so many words with a label, else that no word fits, and the closest."""
-        named = " + ".join(word for word, _ in self.words[:words]) or self.concept or ""
-        if self.concept is not None:
-            return named
-        return f"no word fits (closest: {named})" if named else "no word fits"
+        named = " + ".join(word for word, _ in self.words[:words]) or self.concept
+        return shown(None if self.concept is None else named, named, self.reason)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the label as numbers, texts, lists and dictionaries alone, None for NaN; see docs/labels.md."""
