@@ -7,8 +7,7 @@ from functools import cached_property
 from math import isnan
 from typing import Any
 
-from lwta.dissection.labels.label import Label
-from lwta.dissection.labels.listing import WORDS_SHOWN
+from lwta.dissection.labels.label import WORDS_SHOWN, Label
 from lwta.dissection.labels.naming import Naming
 from lwta.dissection.recording.layers import LayerTransform
 from lwta.dissection.recording.recording import Recording
@@ -20,6 +19,7 @@ from lwta.dissection.trust.cross_validation import LEAST_IMAGES
 from lwta.support.exports import without_nan
 
 RUNNER_UPS = 4
+ROTATION = "random rotation"
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,12 @@ class LayerCards:
         """Sentence where the labels are not specific to their neurons; None where they are, or that is not known."""
         return verdict(self.figures, self.name)
 
+    @property
+    def beats_rotation(self) -> bool:
+        """Whether more of the neurons are told apart than of a random rotation of the layer."""
+        rotation = [control.told_apart for control in self.controls if control.name == ROTATION]
+        return all(not self.figures.told_apart <= value for value in rotation)
+
     @cached_property
     def blocks(self) -> list[list[Card]]:
         """Cards block by block; without competition all are one block."""
@@ -209,7 +215,7 @@ def gather(dissection: Naming, layer: str, number: int, top: int) -> LayerCards:
 
 
 def _controls(dissection: Naming, layer: str) -> list[TrustFigures]:
-    """Controls of a layer; none with too few images, or by a labeler of the user's own, which is known by name alone."""
+    """Controls of a layer; none with too few images, or where the labeler is the user's own and known by name alone."""
     known = dissection.similarity in (AUTO, *SIMILARITIES)
     enough = dissection.chosen(layer).trust.images >= LEAST_IMAGES
     return controls(dissection, layer, dissection.similarity, {}) if known and enough else []

@@ -208,7 +208,7 @@ def _active_neurons(tap: Tap, output: Tensor, contributions: Tensor, prefix: int
 def _named(evidence: Sequence[Evidence], layer: str, labels: Sequence[Label]) -> list[Evidence]:
     """Evidence of a module as that of a layer made of it, with the labels of its neurons."""
     return [
-        replace(one, layer=layer, concept=label.concept, closest=label.closest, reason=label.reason)
+        replace(one, layer=layer, concept=label.concept, words=tuple(w for w, _ in label.words), reason=label.reason)
         for one, label in ((one, labels[one.neuron]) for one in evidence)
     ]
 

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from lwta.dissection.explaining.heat_map import overlaid
-from lwta.dissection.labels.label import shown
+from lwta.dissection.labels.label import WORDS_SHOWN, shown
 from lwta.support.exports import write_json
 from lwta.support.tables import Column, text_table
 from lwta.support.text import did_you_mean, printable
@@ -43,7 +43,7 @@ class Evidence:
         >>> evidence = Evidence("act", 3, "whiskers", activation=2.0, share=1.0, contribution=0.75)
         >>> f"neuron {evidence.neuron}, {evidence.concept}: {evidence.contribution:+}"
         'neuron 3, whiskers: +0.75'
-        >>> Evidence("act", 4, None, 1.0, 1.0, 0.5, closest="dog", reason="predicts too little").label_text()
+        >>> Evidence("act", 4, None, 1.0, 1.0, 0.5, words=("dog",), reason="predicts too little").label_text()
         'no word fits (closest: dog)'
     """
 
@@ -61,14 +61,19 @@ class Evidence:
     where: Tensor | None = field(default=None, repr=False, compare=False)
     """Output of the neuron at each position, or each token on the grid, (h, w) float32; 0 where it lost. None where the
     layer has no positions, and for all but the neurons of each layer that contribute most."""
-    closest: str | None = None
-    """Word of the list that comes closest to the neuron, whether it fits or not; None for a dead neuron."""
+    words: tuple[str, ...] = ()
+    """Words of the label or, where no word fits, those that come closest; most weight first, none for a dead neuron."""
     reason: str | None = None
     """Why no word fits; None for a neuron with a label."""
 
+    @property
+    def closest(self) -> str | None:
+        """Word of the list that comes closest to the neuron, whether it fits or not; None for a dead neuron."""
+        return self.words[0] if self.words else self.concept
+
     def label_text(self) -> str:
         """Return what a table shows of the neuron's label."""
-        return shown(self.concept, self.closest, self.reason)
+        return shown(self.words[:WORDS_SHOWN] or [self.concept or ""], self.concept is not None, self.reason)
 
 
 @dataclass(frozen=True)
@@ -163,7 +168,8 @@ class Findings:
 
 
 def _plain(row: ClassProbability | Evidence) -> dict[str, Any]:
-    return {column.name: getattr(row, column.name) for column in fields(row) if column.name != "where"}
+    plain = {column.name: getattr(row, column.name) for column in fields(row) if column.name != "where"}
+    return {**plain, "words": list(row.words), "closest": row.closest} if isinstance(row, Evidence) else plain
 
 
 def _with_map(evidence: Evidence, maps: bool) -> dict[str, Any]:

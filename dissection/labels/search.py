@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lwta.dissection.labels.label import shown
+from lwta.dissection.labels.label import WORDS_SHOWN, shown
 from lwta.dissection.labels.naming import Naming
 from lwta.dissection.similarity import Similarity, similarities_of
 from lwta.dissection.words.concepts import Concepts
@@ -25,7 +25,7 @@ class Found(NamedTuple):
         >>> found = Found("act", 3, "wolf", 0.75)  # by a search for "dog"
         >>> f"neuron {found.neuron} of {found.layer}, labelled {found.concept}"
         'neuron 3 of act, labelled wolf'
-        >>> Found("act", 4, None, 0.5, closest="dog", reason="predicts too little").label_text()
+        >>> Found("act", 4, None, 0.5, words=("dog",), reason="predicts too little").label_text()
         'no word fits (closest: dog)'
     """
 
@@ -36,8 +36,8 @@ class Found(NamedTuple):
     word of the list fits."""
     score: float
     """Similarity of the neuron with the text."""
-    closest: str | None = None
-    """Word of the list that comes closest to the neuron, whether it fits or not."""
+    words: tuple[str, ...] = ()
+    """Words of the label or, where no word fits, those that come closest; most weight first."""
     reason: str | None = None
     """Why no word fits; None for a neuron with a label."""
     r: float = math.nan
@@ -46,13 +46,18 @@ class Found(NamedTuple):
     rank: int | None = None
     """Place of the neuron among those that its own words predict, as in `Label`; 1 is told apart."""
 
+    @property
+    def closest(self) -> str | None:
+        """Word of the list that comes closest to the neuron, whether it fits or not."""
+        return self.words[0] if self.words else self.concept
+
     def label_text(self) -> str:
         """Return what a table shows of the neuron's label."""
-        return shown(self.concept, self.closest, self.reason)
+        return shown(self.words[:WORDS_SHOWN] or [self.concept or ""], self.concept is not None, self.reason)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the neuron as numbers and texts alone, None for NaN."""
-        return without_nan(self._asdict())
+        return without_nan({**self._asdict(), "closest": self.closest})
 
 
 def search(
@@ -97,11 +102,10 @@ def search(
 def _found(dissection: Naming, layer: str, neuron: int, score: float, reason: str | None) -> Found:
     """Neuron as it was found, with its label and the trust in that."""
     chosen = dissection.chosen(layer)
-    words = chosen.words_of(neuron)
-    closest = dissection.concepts.names[words[0][0]] if words else None
+    words = tuple(dissection.concepts.names[concept] for concept, _ in chosen.words_of(neuron))
     trust = chosen.trust.of(neuron)
     r = math.nan if math.isnan(trust["r"]) else trust["r"]  # one object, so that equal findings are equal
-    return Found(layer, neuron, closest if reason is None else None, score, closest, reason, r, trust["rank"])
+    return Found(layer, neuron, words[0] if reason is None else None, score, words, reason, r, trust["rank"])
 
 
 def _similarities(

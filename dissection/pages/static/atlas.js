@@ -79,6 +79,8 @@ function overview(input) {
   function show() {
     const text = input.value.trim().toLowerCase();
     const found = text ? CONCEPTS.filter((_, place) => words[place].includes(text)) : [];
+    const rank = ([concept, , , , , fits]) => (fits ? 0 : 2) + (concept.toLowerCase().startsWith(text) ? 0 : 1);
+    found.sort((a, b) => rank(a) - rank(b)); // words that fit before others, first words before further ones
     const more = found.length > LIMIT ? `, the first ${LIMIT} of them` : "";
     byId("found").textContent = text ? several(found.length, "neuron") + more : "";
     byId("results").replaceChildren(...found.slice(0, LIMIT).map(entry));
