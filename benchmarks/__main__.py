@@ -24,8 +24,8 @@ def main() -> int:
     parser.add_argument(
         "--only",
         metavar="NAME",
-        help="of the static suite, the kernels whose names begin so; of the labels, hidden, outputs or scale; other rows "
-        "of the file stay as they are",
+        help="of the static suite, the kernels whose names begin so; of the labels, hidden, outputs or scale; "
+        "other rows of the file stay as they are",
     )
     arguments = parser.parse_args()
     if arguments.quick and arguments.suite not in QUICK:
