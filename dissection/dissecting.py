@@ -18,7 +18,7 @@ from lwta.dissection.recording.precision import Precision
 from lwta.dissection.recording.preprocessing import Transform, find_transform
 from lwta.dissection.recording.recording import Recording, record
 from lwta.dissection.result import Dissection
-from lwta.dissection.similarity import AUTO, Similarity, find_similarity, scoring_device
+from lwta.dissection.similarity import AUTO, Similarity, check_concepts, find_similarity, scoring_device
 from lwta.dissection.store.filling import fill_store
 from lwta.dissection.trust.abstention import Abstention
 from lwta.dissection.words.clip import ClipEncoder
@@ -131,6 +131,7 @@ def dissect(
     # whatever can be wrong with the arguments comes to light before the pass over the images
     chosen = choose_layers(model, layers)
     similarity = find_similarity(similarity)
+    check_concepts(similarity, len(concepts))
     transform = find_transform(transform, model)
     text_features = concepts.encode(encoder)
     if probe.keys is not None:

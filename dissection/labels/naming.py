@@ -19,7 +19,7 @@ from lwta.dissection.recording.loading import Skipped
 from lwta.dissection.recording.preprocessing import Transform
 from lwta.dissection.recording.recording import Recording
 from lwta.dissection.similarity import AUTO, Similarity, find_similarity
-from lwta.dissection.trust.abstention import NEVER, Abstention
+from lwta.dissection.trust.abstention import NEVER, NOTHING, Abstention
 from lwta.dissection.words.concepts import Concepts
 from lwta.dissection.words.encoder import Encoder
 from lwta.images import Probe
@@ -43,7 +43,7 @@ class Naming:
     recording: Recording = field(repr=False)
     concepts: Concepts = field(repr=False)
     similarity: str
-    """Name of the similarity that chose the labels; "auto" chooses one for each layer: see `similarity_of`."""
+    """Name of the similarity that chose the labels; "auto" chooses one for each layer: see `chosen`."""
     _chosen: dict[str, Chosen] = field(repr=False)
     device: torch.device = field(default=torch.device("cpu"), repr=False)
     """Device that computes similarities: a GPU, or the CPU."""
@@ -87,7 +87,7 @@ class Naming:
             return self.abstention.reasons(chosen.trust, active)
         named = (chosen.words.concepts[:, 0] >= 0).tolist()
         return [
-            None if fits else "constant" if alive else NEVER for fits, alive in zip(named, active.tolist(), strict=True)
+            None if fits else NOTHING if alive else NEVER for fits, alive in zip(named, active.tolist(), strict=True)
         ]
 
     def label_indices(self, layer: str) -> Tensor:

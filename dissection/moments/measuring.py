@@ -66,14 +66,8 @@ Measured = tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]
 def _measured(recording: Recording, layer: str, folds: int, salt: str, group: Group) -> Measured:
     """Return what is kept of a layer, or measure and keep it."""
     tag = f"{folds}{salt and f'-{salt}'}"
-    places = (
-        (recording.kept(None), f"moments-{tag}"),
-        (recording.kept(layer), f"moments-{tag}"),
-        (
-            recording.kept(layer),
-            "sample",
-        ),
-    )
+    of_layer = recording.kept(layer)
+    places = ((recording.kept(None), f"moments-{tag}"), (of_layer, f"moments-{tag}"), (of_layer, "sample"))
     kept = group.lead(lambda: [place.get(name) for place, name in places])
     found = [tensors for tensors in kept if tensors is not None]
     if len(found) == len(places):
@@ -82,8 +76,9 @@ def _measured(recording: Recording, layer: str, folds: int, salt: str, group: Gr
     if measured is None:
         raise ValueError("there is nothing to label: no image was taken in")
     if group.rank == 0:
-        for (place, name), tensors in zip(places, measured, strict=True):
-            place.put(name, tensors)
+        for (place, name), before, tensors in zip(places, kept, measured, strict=True):
+            if before is None:
+                place.put(name, tensors)
     return measured
 
 
@@ -113,7 +108,8 @@ class _Measuring:
             self._add(checked(self._recording, shard))
             if alone and monotonic() - written > SECONDS:
                 states = ((name, part.state()) for name, part in self._sums._asdict().items())
-                state = {f"{name}/{key}": value for name, part in states for key, value in part.items()}
+                # copies, as the sums go on in place
+                state = {f"{name}/{key}": value.clone() for name, part in states for key, value in part.items()}
                 self._recording.kept(self._layer).put(self._partial, {"done": torch.tensor(number + 1), **state})
                 written = monotonic()
         probe = self._group.merge(self._sums.probe)
@@ -142,8 +138,8 @@ class _Measuring:
         if state is None:
             return 0
         for name, part in self._sums._asdict().items():
-            prefix = f"{name}/"
-            part.restore({key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)})
+            own = [key for key in state if key.startswith(f"{name}/")]
+            part.restore({key.removeprefix(f"{name}/"): state[key].clone() for key in own})
         return int(state["done"])
 
     def _shards(self, numbers: Sequence[int], done: int) -> Iterator[tuple[int, Shard]]:

@@ -167,7 +167,7 @@ def rows_of(activations: Activations) -> Tensor | Winning:
         if bool((activations.counts == blocks).all()):
             units = activations.units.view(-1, blocks).long()
             index = units % activations.competitors
-            return Winning(activations.values.view(-1, blocks).double(), index, activations.competitors)
+            return Winning.of(activations.values.reshape(-1, blocks), index, activations.competitors)
     return activations.dense()
 
 

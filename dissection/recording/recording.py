@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import accumulate, chain
 from typing import NamedTuple
@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from tqdm import tqdm
+from typing_extensions import Self
 
 from lwta.dissection.recording.activations import Activations, Pool
 from lwta.dissection.recording.kept import Kept, KeptInMemory
@@ -20,6 +21,10 @@ from lwta.dissection.recording.loading import Skipped
 from lwta.dissection.recording.one_pass import Encoded, Pass, encode
 from lwta.support.ranking import NONE, largest, pack, unpack
 from lwta.support.text import printable, repeated, some
+
+
+TALLY = "tally"
+"""Name under which the counts of a layer are kept."""
 
 
 class Shard(NamedTuple):
@@ -47,6 +52,20 @@ class Tally:
         """Competitors in a block, U; None for a layer without competition."""
         self.active = torch.zeros((), dtype=torch.bool)
         """Mask of the active neurons, (D,) bool: those that won an image or, without competition, were not always 0."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the counts as tensors by name, from which `restored` makes them again."""
+        counts = {"wins": self.wins, "positions_won": self.positions_won, "active": self.active}
+        competitors = None if self.competitors is None else torch.tensor(self.competitors)
+        return {name: value for name, value in {**counts, "competitors": competitors}.items() if value is not None}
+
+    @classmethod
+    def restored(cls, state: Mapping[str, Tensor]) -> Self:
+        """Return the counts whose `state` this was."""
+        found = cls()
+        found.wins, found.positions_won, found.active = state.get("wins"), state.get("positions_won"), state["active"]
+        found.competitors = int(state["competitors"]) if "competitors" in state else None
+        return found
 
     def update(self, activations: Activations) -> None:
         """Add the activations of a shard."""
@@ -123,7 +142,7 @@ class Recording(ABC):
 
     def numbered_shards(self, layer: str) -> Iterator[tuple[int, Shard]]:
         """Yield number and content of all shards, in their order, with the activations of one layer."""
-        tally = None if layer in self._tallies else Tally()
+        tally = Tally() if self._counted(layer) is None else None
         for number in self.numbers:
             for shard in self.some_shards(layer, [number]):
                 if tally is not None:
@@ -131,6 +150,8 @@ class Recording(ABC):
                 yield number, shard
         if tally is not None:
             self._tallies[layer] = tally  # what was read for another purpose serves this one too
+            if tally.active.ndim:  # else there is no image
+                self.kept(layer).put(TALLY, tally.state())
 
     @property
     @abstractmethod
@@ -209,11 +230,19 @@ class Recording(ABC):
         return images
 
     def _tally(self, layer: str) -> Tally:
-        """Return the counts of a layer, for which all shards are read once."""
-        if layer not in self._tallies:
+        """Return the counts of a layer: those kept with the recording, or else all shards are read once."""
+        if self._counted(layer) is None:
             for _ in self.shards(layer):
                 pass
         return self._tallies[layer]
+
+    def _counted(self, layer: str) -> Tally | None:
+        """Return the counts of a layer, if all shards were read before; else None."""
+        if layer not in self._tallies:
+            state = self.kept(layer).get(TALLY)
+            if state is not None:
+                self._tallies[layer] = Tally.restored(state)
+        return self._tallies.get(layer)
 
 
 class MemoryRecording(Recording):

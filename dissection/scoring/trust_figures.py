@@ -52,7 +52,7 @@ def trust_figures(name: str, trust: Trust, active: Tensor) -> TrustFigures:
     shown = sum(reason is None for reason in Abstention().reasons(trust, active))
     if not judged.any():
         return TrustFigures(name, shown / alive, math.nan, math.nan, math.nan, trust.images)
-    apart, reciprocal = float((rank == 1).sum() / alive), float((1 / rank).sum() / alive)
+    apart, reciprocal = int((rank == 1).sum()) / alive, float((1 / rank).sum()) / alive
     return TrustFigures(name, shown / alive, float(trust.r[judged].mean()), apart, reciprocal, trust.images)
 
 

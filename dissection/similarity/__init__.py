@@ -11,6 +11,7 @@ from lwta.dissection.similarity.rank_reorder import RankReorder
 from lwta.dissection.similarity.registry import (
     AUTO,
     SIMILARITIES,
+    check_concepts,
     find_similarity,
     scoring_device,
     similarity_of_layer,
@@ -36,6 +37,7 @@ __all__ = [
     "SoftWPMI",
     "Specific",
     "Words",
+    "check_concepts",
     "find_similarity",
     "scoring_device",
     "similarities_of",

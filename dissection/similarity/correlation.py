@@ -55,17 +55,26 @@ def correlations(statistics: Statistics, cross: Tensor, text_features: Tensor) -
     return found.masked_fill_((statistics.deviations == 0)[:, None], float("nan"))
 
 
+def check_contrast(concepts: int) -> None:
+    """Check that there are as many concepts as a contrast takes.
+
+    Raises:
+        ValueError: there is only one.
+    """
+    if concepts < 2:
+        raise ValueError(
+            f"concepts must hold at least two words, got {concepts}: a label is what a neuron follows more than the "
+            'other words of the list; "cos" and other published similarities take one'
+        )
+
+
 def standardised(statistics: Statistics, text_features: Tensor) -> Tensor:
     """Return the contrast of each concept in units of its standard deviation over the images, (M, d) float64.
 
     Raises:
         ValueError: there is only one concept.
     """
-    if len(text_features) < 2:
-        raise ValueError(
-            f"concepts must hold at least two words, got {len(text_features)}: a label is what a neuron follows more "
-            "than the other words of the list"
-        )
+    check_contrast(len(text_features))
     directions = contrasts(text_features.double())
     scales = statistics.scales(directions)[:, None]
     return torch.where(scales > 0, directions / scales, 0)

@@ -96,9 +96,11 @@ class TopImagesPMI(ABC):
         if self._top is None or self._active is None:
             raise ValueError("there is nothing to score: no shard was taken in")
         evaluate = self._log_p_on_gpu if text_features.is_cuda else self._log_p
-        log_p = evaluate(self._top[self._active], text_features)
-        prior = torch.logsumexp(log_p, 0) - math.log(max(len(log_p), 1))
         scores = torch.full((len(self._top), len(text_features)), float("nan"))
+        if not self._active.any():
+            return scores
+        log_p = evaluate(self._top[self._active], text_features)
+        prior = torch.logsumexp(log_p, 0) - math.log(len(log_p))
         scores[self._active] = (log_p - self.lam * prior).float().cpu()
         return scores
 

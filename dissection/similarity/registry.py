@@ -8,7 +8,7 @@ import torch
 
 from lwta.dissection.recording.recording import Recording
 from lwta.dissection.similarity.base import Similarity
-from lwta.dissection.similarity.correlation import Correlation
+from lwta.dissection.similarity.correlation import Correlation, check_contrast
 from lwta.dissection.similarity.cos import Cos
 from lwta.dissection.similarity.cos_cubed import CosCubed
 from lwta.dissection.similarity.jsd import JSD
@@ -33,6 +33,8 @@ SIMILARITIES: dict[str, Callable[[], Similarity]] = {
 }
 """Similarities by name, as `dissect` and `Dissection.relabel` take them."""
 
+COMPARING = (Correlation, Linear, Peak, Specific)
+"""Similarities that compare a concept with the others, so that one alone has no score."""
 AUTO = "auto"
 """Name that stands for `Peak` for layers after a softmax, whose neurons each have a class, and for `Linear` for others.
 
@@ -59,6 +61,21 @@ def find_similarity(similarity: str | Callable[[], Similarity]) -> str | Callabl
         known = ", ".join(map(repr, (AUTO, *SIMILARITIES)))
         raise ValueError(f"similarity must be one of {known}, got {similarity!r}")
     return similarity
+
+
+def check_concepts(similarity: str | Callable[[], Similarity], concepts: int) -> None:
+    """Check that there are as many concepts as a similarity takes: some compare a concept with the others.
+
+    Args:
+        similarity: as in `find_similarity`.
+        concepts: number of concepts.
+
+    Raises:
+        ValueError: there is only one.
+    """
+    make = (Linear if similarity == AUTO else SIMILARITIES[similarity]) if isinstance(similarity, str) else similarity
+    if isinstance(make(), COMPARING):
+        check_contrast(concepts)
 
 
 def similarity_of_layer(

@@ -60,7 +60,11 @@ class StoredRecording(Recording):
         if layer is None:
             return KeptFiles(self._images.path / "moments", embeddings)
         column = StoredActivations.columns([self.module(layer)])
-        files = [entry.files.get(name, "") for _, entry in sorted(folder.entries.items()) for name in sorted(column)]
+        files = [
+            f"{number} {entry.keys} {entry.files.get(name, '')}"
+            for number, entry in sorted(folder.entries.items())
+            for name in sorted(column)
+        ]
         depends = checksum("\n".join([embeddings, self.transform(layer), *files]))
         return KeptFiles(folder.path / "moments" / quote(layer, safe=""), depends)
 

@@ -10,6 +10,8 @@ from lwta.dissection.trust.cross_validation import LEAST_IMAGES, Trust
 
 NEVER = "never active"
 """Reason of a dead neuron."""
+NOTHING = "nothing to predict: the neuron, or what the words say of it, is the same on all images"
+"""Reason of a neuron that is constant on the images, or of which no word says anything."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Abstention:
         if images < LEAST_IMAGES:
             return f"only {images} images, too few to check a label ({LEAST_IMAGES} are needed)"
         if r != r:
-            return "nothing to predict: the neuron, or what the words say of it, is the same on all images"
+            return NOTHING
         if r < self.r:
             return f"predicts too little: r = {r:.2f} on images left out, {self.r:.2f} is needed"
         if rank > 1:

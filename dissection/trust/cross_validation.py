@@ -112,15 +112,15 @@ def cross_validated(
     if len(folds) < 2 or images < LEAST_IMAGES:
         return Judged(final[-1], _unknown(moments.neurons, images), [])
     groups_left_out = [[fold] for fold in folds] if groups is None else [_present(group, folds) for group in groups]
-    sums, choices = [HeldOut(moments) for _ in final], []
+    sums, choices = [HeldOut(moments.neurons) for _ in final], []
     for group in groups_left_out:
         training = [fold for fold in folds if fold not in group]
         if not group or not training:
             continue
         choices.append((group, explain(training)))
-        known = moments.statistics(training)
+        known, new = moments.statistics(training), [moments.statistics([fold]) for fold in group]
         for total, words in zip(sums, choices[-1][1], strict=True):
-            total.add(known, group, words.directions(known, directions))
+            total.add(known, new, words.directions(known, directions))
     if not choices:  # all images are in folds that are left out together
         return Judged(final[-1], _unknown(moments.neurons, images), [])
     lengths = _lengths([total.picked() for total in sums])
@@ -132,26 +132,24 @@ class HeldOut:
     """Covariances of what is predicted for each neuron with each neuron's activation, summed up over folds.
 
     Args:
-        moments: moments of the layer by fold.
+        neurons: number of neurons in the layer, D.
     """
 
-    def __init__(self, moments: Moments) -> None:
-        self._moments = moments
-        self._covariances = torch.zeros(moments.neurons, moments.neurons)  # [i, j]: words of i, activation of j
+    def __init__(self, neurons: int) -> None:
+        self._covariances = torch.zeros(neurons, neurons)  # [i, j]: words of i, activation of j
         self._by_fold: list[tuple[Tensor, Tensor, Tensor]] = []  # own covariance, variances of prediction and neuron
 
-    def add(self, known: Statistics, folds: Sequence[int], directions: Tensor) -> None:
+    def add(self, known: Statistics, folds: Sequence[Statistics], directions: Tensor) -> None:
         """Judge predictions on some folds.
 
         Args:
             known: statistics of the other folds, by which the predictions were chosen.
-            folds: folds to judge on.
+            folds: statistics of each of the folds to judge on.
             directions: (D, d); the product of an image's embedding and row i predicts neuron i.
         """
         scale = known.scales(directions)[:, None]
         predicted = torch.where(scale > 0, directions / scale, 0)  # so that no fold counts more than others
-        for fold in folds:
-            new = self._moments.statistics([fold])
+        for new in folds:
             activation = new.cross * new.deviations[:, None]  # (D, d) covariances in the neuron's units
             self._covariances += (new.images * predicted).float() @ activation.float().T
             own = new.images * (predicted * activation).sum(1)

@@ -12,12 +12,14 @@ import torch
 from PIL import Image
 
 from lwta.dissection import SoftWPMI
+from lwta.dissection.similarity import Linear
+from lwta.dissection.trust.abstention import NOTHING
 from tests.support.worlds import ColourNetwork, dissected, embeddings, images, to_tensor
 
 
 @pytest.mark.parametrize("similarity", ["soft_wpmi", "cos", partial(SoftWPMI, top_k=5)])
 def test_neurons_are_named_by_what_they_see(similarity: Any) -> None:
-    result = dissected(similarity=similarity)
+    result = dissected(similarity=similarity, abstain=False)
     red, green, blue, nothing = result.labels("act")
     assert (red.concept, green.concept, blue.concept) == ("a red thing", "a green thing", "a blue thing")
     assert (red.wins, green.wins, blue.wins, nothing.wins) == (20, 10, 10, 20)  # the first unit wins ties
@@ -27,11 +29,32 @@ def test_neurons_are_named_by_what_they_see(similarity: Any) -> None:
 
 def test_dead_neurons_have_no_label() -> None:
     reds = [pair for pair in images(30) if pair[0].startswith("red")]
-    result = dissected(probe=reds)
-    labels = result.labels("act")
-    assert [label.concept is None for label in labels] == [False, True, True, False]
-    assert labels[1].runner_ups == ()
-    assert result.dead("act") == [1, 2]
+    for similarity in ("soft_wpmi", "cos"):
+        result = dissected(probe=reds, similarity=similarity, abstain=False)
+        labels = result.labels("act")
+        assert [label.concept is None for label in labels] == [False, True, True, False]
+        assert [label.reason for label in labels] == [None, "never active", "never active", None]
+        assert labels[1].runner_ups == ()
+        assert result.dead("act") == [1, 2]
+    # all images look alike to CLIP, and the last unit is the same on all
+    reasons = [label.reason for label in dissected(probe=reds, abstain=False).labels("act")]
+    assert reasons == [NOTHING, "never active", "never active", NOTHING]
+
+
+def test_neurons_that_no_word_fits_say_why() -> None:
+    """The last two units of the layer both follow blue."""
+    result = dissected()
+    red, green, *others = result.labels("act")
+    assert (red.concept, green.concept, red.reason) == ("a red thing", "a green thing", None)
+    for label in others:
+        assert (label.concept, label.closest) == (None, "a blue thing")
+        assert label.text() == "no word fits (closest: a blue thing)"
+        assert label.reason is not None
+    few = dissected(probe=images(15)).labels("act")
+    assert {label.reason for label in few} == {"only 15 images, too few to check a label (16 are needed)"}
+    every = result.relabel(abstain=False).labels("act")
+    assert [label.concept for label in every] == [f"a {word} thing" for word in ("red", "green", "blue", "blue")]
+    assert [label.r for label in every] == [label.r for label in result.labels("act")]
 
 
 def test_the_same_seed_gives_the_same_result_and_touches_nothing() -> None:
@@ -100,6 +123,9 @@ def test_mistakes_come_to_light_before_the_images_are_read() -> None:
         dissected(layers="haed", transform=never)
     with pytest.raises(ValueError, match="similarity must be one of"):
         dissected(similarity="nearest", transform=never)
+    for similarity in ("auto", "peak", partial(Linear, words=2)):
+        with pytest.raises(ValueError, match="concepts must hold at least two words, got 1"):
+            dissected(concepts=["a red thing"], similarity=similarity, transform=never)
     with pytest.raises(ValueError, match="1 of 2 concepts have no text embedding: 'a dog'"):
         dissected(concepts=["a dog", "a red thing"], transform=never)
     with pytest.raises(ValueError, match=r"30 of 33 keys of the probe have no image embedding: 'red/000\.png'"):

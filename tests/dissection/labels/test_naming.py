@@ -3,27 +3,55 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 import pytest
 import torch
 
-from lwta.dissection import Concepts, Dissection
-from lwta.dissection.labels.naming import label_indices
+from lwta.dissection import Concepts, Dissection, Embeddings, Probe
+from lwta.dissection.labels.choosing import choose
+from lwta.dissection.labels.naming import Naming
+from lwta.dissection.recording.activations import DenseActivations
+from lwta.dissection.trust.abstention import Abstention
 from lwta.support.exports import unescaped_cell
-from tests.support.worlds import ColourNetwork, dissected, embeddings, images
+from tests.support.worlds import ColourNetwork, dissected, embeddings, images, recorded
 
+HEADER = ["layer", "neuron", "concept", "score", "wins", "reason", "words", "r", "r_low", "r_high", "rank"]
+HEADER += ["told_apart", "null_percentile"]
 REDS = [pair for pair in images(30) if pair[0].startswith("red")]
 
 
 def test_labels_are_the_best_concepts_in_order() -> None:
-    result = dissected()
-    scores = result.similarities("head")
-    assert scores.shape == (3, 4)
-    for label, row in zip(result.labels("head", runner_ups=2), scores, strict=True):
-        order = row.argsort(descending=True).tolist()[:3]
-        named = [(label.concept, label.score), *label.runner_ups]
-        assert named == [(result.concepts.names[m], row[m].item()) for m in order]
+    for similarity in ("auto", "cos", "soft_wpmi", "correlation", "specific"):
+        result = dissected(similarity=similarity)
+        scores = result.similarities("head")
+        assert scores.shape == (3, 4)
+        for label, row in zip(result.labels("head", runner_ups=2), scores, strict=True):
+            order = row.argsort(descending=True, stable=True).tolist()[:3]
+            named = [(label.concept, label.score), *label.runner_ups]
+            assert named == [(result.concepts.names[m], row[m].item()) for m in order]
+            assert label.words == ((label.concept, 1.0),)
+
+
+def test_several_words_are_named_by_the_heaviest_and_the_runners_up_are_others() -> None:
+    """A neuron follows red, and green half as much."""
+    features, texts = torch.eye(4)[torch.arange(80) % 4], torch.eye(4)
+    values = features @ torch.tensor([[2.0, 0, 0], [1.2, 0, 0], [0, 1, 0], [0, 0, 1]]) + 0.01 * torch.randn(80, 3)
+    recording = recorded(DenseActivations(values), features)
+    clip = Embeddings(recording.keys, features, ["a red thing", "a green thing", "blue", "grey"], texts)
+    concepts = Concepts(clip.concepts, templates=["{}"])
+    chosen = choose(recording, "linear", concepts.encode(clip))
+    naming = Naming(None, None, Probe.of(iter(())), clip, recording, concepts, "linear", chosen)
+    label = naming.labels("layer")[0]
+    assert [word for word, _ in label.words] == ["a red thing", "a green thing"]
+    assert label.words[0][1] > label.words[1][1] > 0
+    assert label.concept == "a red thing"
+    assert label.text(2) == "a red thing + a green thing"
+    scores = naming.similarities("layer")[0]
+    assert label.score == float(scores[0])
+    assert [word for word, _ in label.runner_ups][0] == "a green thing"
+    assert "a red thing" not in [word for word, _ in label.runner_ups]
 
 
 def test_relabel_equals_dissecting_again() -> None:
@@ -45,13 +73,31 @@ def test_csv_is_stable_and_complete(tmp_path: Path) -> None:
     result.to_csv(tmp_path / "act.csv", "act", runner_ups=1)
     with (tmp_path / "act.csv").open(newline="") as file:
         header, *rows = list(csv.reader(file))
-    assert header == ["layer", "neuron", "concept", "score", "wins", "runner_up_1", "runner_up_1_score"]
+    assert header == [*HEADER, "runner_up_1", "runner_up_1_score"]
     label = result.labels("act")[0]
-    expected = ["act", "0", "a red thing", f"{label.score:.5f}", "10"]
+    few = "only 10 images, too few to check a label (16 are needed)"
+    expected = ["act", "0", "", f"{label.score:.5f}", "10", few, "a red thing 1.00000", *[""] * 6]
     assert rows[0] == [*expected, label.runner_ups[0][0], f"{label.runner_ups[0][1]:.5f}"]
-    assert rows[1] == ["act", "1", "", "", "0", "", ""]
+    assert rows[1] == ["act", "1", "", "", "0", "never active", *[""] * 9]
     result.to_csv(tmp_path / "all.csv")
     assert len((tmp_path / "all.csv").read_text().splitlines()) == 1 + 4 + 3
+
+
+def test_csv_has_the_figures_of_labels(tmp_path: Path) -> None:
+    result = dissected()
+    result.to_csv(tmp_path / "act.csv", "act")
+    with (tmp_path / "act.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0])[: len(HEADER)] == HEADER
+    for row, label in zip(rows, result.labels("act"), strict=True):
+        assert row["concept"] == (label.concept or "")
+        assert row["reason"] == (label.reason or "")
+        assert (row["concept"] == "") == (row["reason"] != "")
+        assert row["words"] == "; ".join(f"{word} {weight:.5f}" for word, weight in label.words)
+        assert [row[name] for name in ("r", "r_low", "r_high", "null_percentile")] == [
+            f"{value:.5f}" for value in (label.r, label.r_low, label.r_high, label.null_percentile)
+        ]
+        assert (row["rank"], row["told_apart"]) == (str(label.rank), str(label.rank == 1).lower())
 
 
 def test_csv_quotes_what_must_be_quoted(tmp_path: Path) -> None:
@@ -65,12 +111,18 @@ def test_csv_quotes_what_must_be_quoted(tmp_path: Path) -> None:
 def test_table() -> None:
     result = dissected(probe=REDS, similarity="cos")
     table = result.table("act", rows=2).splitlines()
-    assert table[0] == "act: 4 neurons, 10 images, 4 concepts, 2 never won"
-    assert table[1].split() == ["neuron", "concept", "score", "wins", "runner-ups"]
-    assert table[2].split()[:4] == ["0", "a", "red", "thing"]
-    assert table[3].split() == ["1", "–", "0"]
+    assert table[0] == "act: 4 neurons, 10 images, 4 concepts, a word fits 0, 2 never won"
+    assert table[1].split() == ["neuron", "stands", "for", "r", "95", "%", "rank", "wins", "runner-ups"]
+    assert re.split(r"  +", table[2].strip())[:5] == ["0", "no word fits (closest: a red thing)", "–", "–", "–"]
+    assert re.split(r"  +", table[3].strip()) == ["1", "no word fits", "–", "–", "–", "0"]
     assert table[4] == "… and 2 neurons more"
     assert "wins" not in result.table("head").splitlines()[1]
+    every = result.relabel(similarity="cos", abstain=False).table("act").splitlines()
+    assert every[0] == "act: 4 neurons, 10 images, 4 concepts, 2 never won"
+    assert re.split(r"  +", every[2].strip())[:2] == ["0", "a red thing"]
+    checked = dissected().table("act").splitlines()
+    assert checked[0] == "act: 4 neurons, 30 images, 4 concepts, a word fits 2"
+    assert re.split(r"  +", checked[2].strip())[:6] == ["0", "a red thing", "1.00", "1.00…1.00", "1", "20"]
     assert str(result) == f"{result.table('act')}\n\n{result.table('head')}"
 
 
@@ -95,12 +147,12 @@ def test_questions_about_what_is_not_there() -> None:
 
 
 def test_concepts_are_kept_with_their_source() -> None:
-    assert dissected(concepts=Concepts(["a red thing"], source="mine")).concepts.source == "mine"
+    assert dissected(concepts=Concepts(["a red thing", "a blue thing"], source="mine")).concepts.source == "mine"
 
 
 def named(*names: str) -> Dissection:
-    """A dissection by the similarity "cos" whose four concepts have other names."""
-    result = dissected(similarity="cos")
+    """A dissection by the similarity "cos", without abstention, whose four concepts have other names."""
+    result = dissected(similarity="cos", abstain=False)
     object.__setattr__(result.concepts, "names", names)
     return result
 
@@ -126,8 +178,17 @@ def test_a_csv_holds_no_formula_and_all_numbers(tmp_path: Path) -> None:
 
 
 def test_label_indices_are_the_labels() -> None:
-    reds = [pair for pair in images(30) if pair[0].startswith("red")]
-    result = dissected(probe=reds)
-    for layer in result.layers:
-        names = [result.concepts.names[i] if i >= 0 else None for i in label_indices(result.similarities(layer))]
-        assert names == [label.concept for label in result.labels(layer)]
+    for result in (dissected(), dissected(probe=REDS), dissected(probe=REDS, similarity="cos", abstain=False)):
+        for layer in result.layers:
+            names = [result.concepts.names[i] if i >= 0 else None for i in result.label_indices(layer)]
+            assert names == [label.concept for label in result.labels(layer)]
+            assert result.reasons(layer) == [label.reason for label in result.labels(layer)]
+
+
+def test_the_rule_of_abstention_is_kept_until_another_is_asked_for() -> None:
+    result = dissected(abstain=False)
+    assert result.abstention is result.relabel().abstention is None
+    assert result.relabel(abstain=True).abstention == Abstention()
+    checked = dissected()
+    assert checked.relabel(similarity="cos").abstention == checked.abstention == Abstention()
+    assert checked.relabel(abstain=False).abstention is None

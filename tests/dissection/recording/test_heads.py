@@ -111,10 +111,10 @@ def test_tables_say_so(tmp_path: Any) -> None:
     result = dissected(layers=["act", "head", "head:identity", "head:sigmoid"])
     headlines = [result.table(layer).splitlines()[0] for layer in result.layers]
     assert headlines == [
-        "act: 4 neurons, 30 images, 4 concepts",
-        "head: 3 neurons after softmax, 30 images, 4 concepts",
-        "head:identity: 3 neurons, 30 images, 4 concepts",
-        "head:sigmoid: 3 neurons after sigmoid, 30 images, 4 concepts",
+        "act: 4 neurons, 30 images, 4 concepts, a word fits 2",
+        "head: 3 neurons after softmax, 30 images, 4 concepts, a word fits 3",
+        "head:identity: 3 neurons, 30 images, 4 concepts, a word fits 3",
+        "head:sigmoid: 3 neurons after sigmoid, 30 images, 4 concepts, a word fits 3",
     ]
     result.to_csv(tmp_path / "labels.csv")
     rows = (tmp_path / "labels.csv").read_text().splitlines()[1:]

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from lwta.dissection import Layer
+from lwta.dissection.moments.folds import FOLDS, fold_of, folds_of
+from lwta.dissection.moments.sums import parts_of
 from lwta.dissection.recording.activations import DenseActivations
 from lwta.dissection.recording.hooks import choose_layers
 from lwta.dissection.recording.layers import ROWS, TRANSFORMS, as_layers, transformed
 from lwta.dissection.recording.recording import MemoryRecording
-from lwta.dissection.scoring.held_out import Part
 from tests.support.worlds import ColourNetwork, activations_of, dissected, embedded, in_batches
 
 KNOWN = ["fc", "act", "odd:softmax"]
@@ -102,7 +103,7 @@ def in_shards(outputs: Tensor, features: Tensor, size: int, layers: list[Layer])
 
 @pytest.mark.parametrize("transform", ["softmax", "sigmoid"])
 def test_shards_change_no_bit(transform: Any) -> None:
-    """Nor is an image another one in a part of the recording."""
+    """Nor is an image another one in a fold of the images."""
     outputs, features = torch.randn(61, 37), embedded(61, 5)
     layers = [Layer("layer", transform), Layer("layer", "identity"), Layer("layer")]
     whole: dict[str, Tensor] = {}
@@ -112,11 +113,13 @@ def test_shards_change_no_bit(transform: Any) -> None:
         for layer in recording.layers:
             found = torch.cat([shard.activations.dense() for shard in recording.shards(layer)])
             assert torch.equal(found, whole.setdefault(layer, found))
-        part = Part(recording, lambda key: int(key) % 3 == 0)
-        chosen = [i for i, key in enumerate(recording.keys) if int(key) % 3 == 0]
-        for layer in part.layers:
-            found = torch.cat([shard.activations.dense() for shard in part.shards(layer)])
-            assert torch.equal(found, whole[layer][chosen])
+        folds = folds_of(recording.sorted_keys)
+        for layer in recording.layers:
+            parts = [part for shard in recording.shards(layer) for part in parts_of(shard, folds)]
+            for fold in range(FOLDS):
+                chosen = [i for i, key in enumerate(recording.keys) if fold_of(key) == fold]
+                found = torch.cat([part.shard.activations.dense() for part in parts if part.fold == fold])
+                assert torch.equal(found, whole[layer][chosen])
     assert torch.equal(whole["layer:identity"], outputs)
     assert torch.equal(whole["layer"], outputs)
 

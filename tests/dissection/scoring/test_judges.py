@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lwta.dissection.scoring import judges
-from lwta.dissection.scoring.judges import auprc, concept_probabilities, f1, iou, judge, pearson, top_images
+from lwta.dissection.scoring.judges import auprc, concept_probabilities, f1, iou, judge_probabilities, pearson, top_images
 from tests.support.worlds import embedded
 
 Judge = Callable[[Tensor, Tensor], Tensor]
@@ -187,19 +187,19 @@ def test_a_constant_signal_finds_as_many_as_chance() -> None:
 
 
 def test_one_image_judges_nothing() -> None:
-    judged = judge(torch.ones(1, 2), torch.eye(1), torch.eye(1), torch.tensor([0, -1]))
+    judged = judge_probabilities(torch.ones(1, 2), torch.tensor([[1, NAN]]))
     assert torch.stack(judged).isnan().all()
 
 
 def test_no_image_judges_nothing() -> None:
-    judged = judge(torch.ones(0, 2), torch.ones(0, 3), torch.eye(3), torch.tensor([0, -1]))
+    judged = judge_probabilities(torch.ones(0, 2), torch.ones(0, 2))
     assert torch.stack(judged).shape == (4, 2)
     assert torch.stack(judged).isnan().all()
     assert top_images(torch.ones(0, 2)).shape == (0, 2)
 
 
 def test_no_neuron_is_judged() -> None:
-    judged = judge(torch.ones(5, 0), torch.ones(5, 3), torch.eye(3), torch.zeros(0, dtype=torch.int64))
+    judged = judge_probabilities(torch.ones(5, 0), torch.ones(5, 0))
     assert torch.stack(judged).shape == (4, 0)
 
 
@@ -269,12 +269,12 @@ def test_right_labels_are_judged_better_than_wrong_ones() -> None:
     texts = embedded(50, 16)
     features = torch.nn.functional.normalize(texts.repeat(20, 1) + 0.2 * torch.randn(1000, 16))
     activations, labels = (features @ texts.T - 0.5).relu(), torch.arange(50)
-    right = judge(activations, features, texts, labels)
-    wrong = judge(activations, features, texts, labels.roll(1))
+    probabilities = concept_probabilities(features, texts, labels)
+    right = judge_probabilities(activations, probabilities)
+    wrong = judge_probabilities(activations, concept_probabilities(features, texts, labels.roll(1)))
     for one, other in zip(right, wrong, strict=True):
         assert one.dtype == torch.float64
         assert float(one.mean()) > float(other.mean()) + 0.3
-    probabilities = concept_probabilities(features, texts, labels)
     expected = [figure(activations, probabilities) for figure in (auprc, f1, iou, pearson)]
     assert torch.equal(torch.stack(right), torch.stack(expected))
 
@@ -382,7 +382,7 @@ REFUSED: list[tuple[Callable[[], object], type[Exception], str]] = [
         ValueError,
         r"labels must have one axis, got .*1, 2",
     ),
-    (lambda: judge(TABLE[:3], TABLE, torch.eye(2), LABELS), ValueError, r"activations .*\(4, 2\), got shape \(3, 2\)"),
+    (lambda: judge_probabilities(TABLE[:3], TABLE), ValueError, r"activations, \(3, 2\), got shape \(4, 2\)"),
 ]
 
 

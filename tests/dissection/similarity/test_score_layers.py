@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from lwta.dissection import dissect
+from lwta.dissection.moments.measuring import checked
 from lwta.dissection.recording.recording import Shard
 from lwta.dissection.similarity import SoftWPMI
-from lwta.dissection.similarity.score_layers import _checked
 from tests.support.stores import processes
 from tests.support.worlds import ColourNetwork, dissected, embeddings, images, to_tensor
 
@@ -118,4 +118,4 @@ def test_a_shard_is_handed_on_as_it_is() -> None:
     recording = dissected().recording
     shard = next(recording.shards("act"))
     assert isinstance(shard, Shard)
-    assert _checked(recording, shard, torch.eye(4)) is shard
+    assert checked(recording, shard) is shard

@@ -21,6 +21,7 @@ from tests.support.stores import COUNT, World, same
 from tests.support.worlds import ColourNetwork, embeddings, images
 
 NETWORK = "ColourNetwork"
+CONCEPTS = ["a red thing", "a blue thing"]
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +140,7 @@ def test_manifests_that_cannot_be_are_damaged(
     HOSTILE[change](manifest)
     (tmp_path / NETWORK).mkdir()
     (tmp_path / NETWORK / MANIFEST).write_text(json.dumps(manifest))
-    known: dict[str, Any] = {"clip": recorded[1].clip, "concepts": ["a red thing"]}
+    known: dict[str, Any] = {"clip": recorded[1].clip, "concepts": CONCEPTS}
     for use in (
         lambda: open_store(tmp_path, **known),
         lambda: recorded_clip(tmp_path),
@@ -228,12 +229,12 @@ def test_a_store_does_not_say_which_file_is_opened_for_clip(
     world.clip.name = name  # type: ignore[attr-defined]
     world.dissect(tmp_path)
     monkeypatch.setattr("open_clip.create_model_and_transforms", lambda *_, **__: pytest.fail("a model is opened"))
-    for use in (lambda: recorded_clip(tmp_path), lambda: open_store(tmp_path, concepts=["a red thing"])):
+    for use in (lambda: recorded_clip(tmp_path), lambda: open_store(tmp_path, concepts=CONCEPTS)):
         with pytest.raises(
             ValueError, match=r"clip must be given \(--clip on the command line\): .* was recorded with"
         ):
             use()
-    open_store(tmp_path, concepts=["a red thing"], clip=world.clip)
+    open_store(tmp_path, concepts=CONCEPTS, clip=world.clip)
 
 
 def test_a_published_clip_is_opened_by_its_name(tmp_path: Path) -> None:
