@@ -15,8 +15,8 @@ WORDS = 5
 MOST_WORDS = 10
 TEMPERATURE = 0.2
 ROUNDS = 4  # in which weights and confusions settle
-SWEEPS = 300  # over the weights at most, in each round
-SETTLED = 1e-6  # share of the largest weight of a neuron by which a sweep may still change one
+SWEEPS = 4  # over the weights before it is tried which of them stay above 0
+TRIALS = 25
 NEURONS = 512  # at a time, of which the gains of all words are held
 
 
@@ -148,7 +148,9 @@ class _Fit:
 
 
 def non_negative(gram: Tensor, goal: Tensor) -> Tensor:
-    """Return the weights w ≥ 0 that minimise wᵀGw / 2 − gᵀw, by descent in one coordinate after the other.
+    """Return the weights w ≥ 0 that minimise wᵀGw / 2 − gᵀw.
+
+    Descent in one coordinate after the other finds which weights are above 0; a system of equations gives their values.
 
     Args:
         gram: (D, k, k), G of each neuron, with a positive diagonal.
@@ -159,12 +161,25 @@ def non_negative(gram: Tensor, goal: Tensor) -> Tensor:
         tensor([[2., 0.]])
     """
     weights = torch.zeros_like(goal)
-    for _ in range(SWEEPS):
-        before = weights.clone()
-        for k in range(goal.shape[1]):
-            own = gram[:, k, k].clamp_min(1e-12)
-            others = (gram[:, k] * weights).sum(1) - gram[:, k, k] * weights[:, k]
-            weights[:, k] = ((goal[:, k] - others) / own).clamp_min(0)
-        if bool(((weights - before).abs() <= SETTLED * weights.amax(1, keepdim=True)).all()):
+    for _ in range(TRIALS):
+        for _ in range(SWEEPS):
+            for k in range(goal.shape[1]):
+                own = gram[:, k, k].clamp_min(1e-12)
+                others = (gram[:, k] * weights).sum(1) - gram[:, k, k] * weights[:, k]
+                weights[:, k] = ((goal[:, k] - others) / own).clamp_min(0)
+        exact, settled = _with_support(gram, goal, weights > 0)
+        weights = torch.where(settled[:, None], exact, weights)
+        if bool(settled.all()):
             break
     return weights
+
+
+def _with_support(gram: Tensor, goal: Tensor, support: Tensor) -> tuple[Tensor, Tensor]:
+    """Solve for the weights in a support (D, k), and tell for which neurons they are the minimum, (D,)."""
+    inside = support[:, :, None] & support[:, None, :]
+    system = torch.where(inside, gram, torch.eye(goal.shape[1], dtype=gram.dtype)).double()
+    exact = torch.linalg.solve_ex(system, (goal * support).double()[..., None]).result[..., 0]
+    slope = (gram.double() @ exact[..., None])[..., 0] - goal
+    falls = (slope < -1e-5 * goal.abs().amax(1, keepdim=True)) & ~support
+    settled = ~((exact < 0) | ~exact.isfinite() | falls).any(1)
+    return exact.to(goal.dtype), settled

@@ -59,5 +59,7 @@ class Abstention:
             return f"not told apart: the words predict {others} of the layer better"
         if percentile < self.null_percentile:
             share = f"{100 - percentile:.0f} %"
-            return f"not its own: {share} of other neurons' words, or of words for shuffled activations, predict as well"
+            return (
+                f"not its own: {share} of other neurons' words, or of words for shuffled activations, predict as well"
+            )
         return None

@@ -20,7 +20,7 @@ PICKING = 0.2
 """Temperature of that probability, a softmax over correlations: that of `lwta.dissection.similarity.linear.Linear`."""
 SPREAD = 1.6
 """Deviation of the cross-validated correlations of shuffled activations, in units of 1/√images. It would be 1 for given
-words; but of two folds each has a part in choosing the words of the other, so what they share by chance counts twice."""
+words; but of two folds each has a part in choosing the other's words, so what they share by chance counts twice."""
 GAINED = 1.0
 """Mean of the same, in the same units, where the number of words is chosen by it as well."""
 TIED = 1e-5

@@ -68,7 +68,7 @@ def contrast_signals(features: Tensor, texts: Tensor) -> Tensor:
 
 
 def correlation_table(a: Tensor, b: Tensor) -> Tensor:
-    """Pearson correlations of the columns of (n, D) and (n, M); NaN for constant columns of ``a``, 0 for those of ``b``."""
+    """Pearson correlations of columns of (n, D) and (n, M); NaN for constant ones of ``a``, 0 for those of ``b``."""
     a, b = a.double(), b.double()
     unit_a, unit_b = ((x - x.mean(0)) / (x - x.mean(0)).norm(dim=0) for x in (a, b))
     found = unit_a.T @ torch.where((b.amax(0) - b.amin(0)) > 1e-9, unit_b, 0)

@@ -24,7 +24,7 @@ def awkward(images: int = 400) -> tuple[Tensor, Tensor, Tensor]:
     return features, texts, values
 
 
-@pytest.mark.parametrize("size", [1, 64, 400])
+@pytest.mark.parametrize("size", [13, 64, 400])
 def test_scores_are_the_correlations_with_the_contrasts(size: int) -> None:
     features, texts, values = awkward()
     found = scored(Correlation(), shards(features, values, pieces(400, size)), texts)
