@@ -43,8 +43,8 @@ class Linear(FromMoments):
         >>> a = torch.tensor([[2.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
         >>> linear = Linear(words=2)
         >>> linear.update(Shard(torch.arange(4), torch.eye(4), DenseActivations(a)))
-        >>> linear.explain(torch.eye(4)).concepts.tolist()
-        [[0, 1], [2, -1]]
+        >>> linear.explain(torch.eye(4)).concepts[0].tolist()
+        [0, 1]
     """
 
     name = "linear"

@@ -167,13 +167,15 @@ def test_scores_do_not_depend_on_shards_order_or_merges(
 
 
 def test_unknown_similarity_names_the_choices() -> None:
-    with pytest.raises(ValueError, match=r"similarity must be one of 'auto', 'correlation', 'cos', .*'wpmi', got 'cosine'"):
+    with pytest.raises(
+        ValueError, match=r"similarity must be one of 'auto', 'correlation', 'cos', .*'wpmi', got 'cosine'"
+    ):
         find_similarity("cosine")
 
 
 def test_nothing_taken_in_is_an_error() -> None:
     for name in SIMILARITIES:
-        with pytest.raises(ValueError, match="nothing to (score|label): no (shard|image) was taken in"):
+        with pytest.raises(ValueError, match=r"nothing to (score|label): no (shard|image) was taken in"):
             SIMILARITIES[name]().finalize(unit_rows(3, 4))
 
 
