@@ -168,7 +168,8 @@ def test_neurons_that_no_word_fits_say_why_and_are_not_dead(tmp_path: Path) -> N
         assert f"Why no word fits: {label.reason}." in text
         assert f"closest: {label.closest}" in text
         assert f"{'yes' if label.told_apart else 'no'}, rank {label.rank} of 4" in text
-        assert f"r {label.r:.2f} · {str(label.reason).partition(':')[0]}" in text
+        short = str(label.reason).partition(":")[0].replace("not told apart", f"rank {label.rank}")
+        assert f"r {label.r:.2f} · {short}" in text
     cards = {tag["id"]: str(tag["class"]) for tag in shown.all("details") if "id" in tag}
     assert [name for name, kind in cards.items() if "unfit" in kind.split()] == [
         f"neuron-{one.neuron}" for one in unfit
