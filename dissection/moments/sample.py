@@ -26,7 +26,7 @@ def sampled(keys: Sequence[str], size: int = SAMPLE) -> Tensor:
 
     Example:
         >>> sampled(["a", "b", "c", "d"], 2)
-        tensor([ True,  True, False, False])
+        tensor([False, False,  True,  True])
     """
     mask = torch.zeros(len(keys), dtype=torch.bool)
     order = sorted(range(len(keys)), key=lambda place: _digest(keys[place])) if len(keys) > size else range(len(keys))

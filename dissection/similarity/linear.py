@@ -17,6 +17,7 @@ TEMPERATURE = 0.2
 ROUNDS = 4  # in which weights and confusions settle
 SWEEPS = 4  # over the weights before it is tried which of them stay above 0
 TRIALS = 25
+NEGLIGIBLE = 1e-5  # share of the largest weight of a neuron below which one is rounding
 NEURONS = 512  # at a time, of which the gains of all words are held
 
 
@@ -44,7 +45,7 @@ class Linear(FromMoments):
         >>> linear = Linear(words=2)
         >>> linear.update(Shard(torch.arange(4), torch.eye(4), DenseActivations(a)))
         >>> linear.explain(torch.eye(4)).concepts.tolist()
-        [[0, 1], [2, -1]]
+        [[0, 1], [2, 3]]
     """
 
     name = "linear"
@@ -171,7 +172,7 @@ def non_negative(gram: Tensor, goal: Tensor) -> Tensor:
         weights = torch.where(settled[:, None], exact, weights)
         if bool(settled.all()):
             break
-    return weights
+    return torch.where(weights > NEGLIGIBLE * weights.amax(1, keepdim=True), weights, 0)
 
 
 def _with_support(gram: Tensor, goal: Tensor, support: Tensor) -> tuple[Tensor, Tensor]:

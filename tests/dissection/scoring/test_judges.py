@@ -15,7 +15,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lwta.dissection.scoring import judges
-from lwta.dissection.scoring.judges import auprc, concept_probabilities, f1, iou, judge_probabilities, pearson, top_images
+from lwta.dissection.scoring.judges import (
+    auprc,
+    concept_probabilities,
+    f1,
+    iou,
+    judge_probabilities,
+    pearson,
+    top_images,
+)
 from tests.support.worlds import embedded
 
 Judge = Callable[[Tensor, Tensor], Tensor]

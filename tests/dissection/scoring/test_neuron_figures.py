@@ -68,7 +68,10 @@ def test_scale_and_offset_of_activations_are_of_no_account() -> None:
     features, values = embedded(40, 6), torch.rand(40, 5)
     mean = features.double().mean(0)
     torch.testing.assert_close(
-        monosemanticity(1e3 * values - 70, features, mean), monosemanticity(values, features, mean), rtol=1e-4, atol=1e-6
+        monosemanticity(1e3 * values - 70, features, mean),
+        monosemanticity(values, features, mean),
+        rtol=1e-4,
+        atol=1e-6,
     )
 
 

@@ -167,7 +167,9 @@ def test_scores_do_not_depend_on_shards_order_or_merges(
 
 
 def test_unknown_similarity_names_the_choices() -> None:
-    with pytest.raises(ValueError, match=r"similarity must be one of 'auto', 'correlation', 'cos', .*'wpmi', got 'cosine'"):
+    with pytest.raises(
+        ValueError, match=r"similarity must be one of 'auto', 'correlation', 'cos', .*'wpmi', got 'cosine'"
+    ):
         find_similarity("cosine")
 
 
