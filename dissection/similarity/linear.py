@@ -17,6 +17,7 @@ TEMPERATURE = 0.2
 ROUNDS = 4  # in which weights and confusions settle
 SWEEPS = 4  # over the weights before it is tried which of them stay above 0
 TRIALS = 25
+NEGLIGIBLE = 1e-5  # share of the largest weight of a neuron below which one is rounding
 NEURONS = 512  # at a time, of which the gains of all words are held
 
 
@@ -43,8 +44,8 @@ class Linear(FromMoments):
         >>> a = torch.tensor([[2.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
         >>> linear = Linear(words=2)
         >>> linear.update(Shard(torch.arange(4), torch.eye(4), DenseActivations(a)))
-        >>> linear.explain(torch.eye(4)).concepts[0].tolist()
-        [0, 1]
+        >>> linear.explain(torch.eye(4)).concepts.tolist()
+        [[0, 1], [2, 3]]
     """
 
     name = "linear"
@@ -161,16 +162,25 @@ def non_negative(gram: Tensor, goal: Tensor) -> Tensor:
         tensor([[2., 0.]])
     """
     weights = torch.zeros_like(goal)
+    pending = torch.arange(len(goal))  # neurons of which it is not known yet which weights stay above 0
     for _ in range(TRIALS):
-        for _ in range(SWEEPS):
-            for k in range(goal.shape[1]):
-                own = gram[:, k, k].clamp_min(1e-12)
-                others = (gram[:, k] * weights).sum(1) - gram[:, k, k] * weights[:, k]
-                weights[:, k] = ((goal[:, k] - others) / own).clamp_min(0)
-        exact, settled = _with_support(gram, goal, weights > 0)
-        weights = torch.where(settled[:, None], exact, weights)
-        if bool(settled.all()):
+        swept = _swept(gram[pending], goal[pending], weights[pending])
+        exact, settled = _with_support(gram[pending], goal[pending], swept > 0)
+        weights[pending] = torch.where(settled[:, None], exact, swept)
+        pending = pending[~settled]
+        if not len(pending):
             break
+    return torch.where(weights > NEGLIGIBLE * weights.amax(1, keepdim=True), weights, 0)
+
+
+def _swept(gram: Tensor, goal: Tensor, weights: Tensor) -> Tensor:
+    """Return the weights after some sweeps of descent in one coordinate after the other."""
+    weights = weights.clone()
+    for _ in range(SWEEPS):
+        for k in range(goal.shape[1]):
+            own = gram[:, k, k].clamp_min(1e-12)
+            others = (gram[:, k] * weights).sum(1) - gram[:, k, k] * weights[:, k]
+            weights[:, k] = ((goal[:, k] - others) / own).clamp_min(0)
     return weights
 
 

@@ -100,8 +100,8 @@ def judged(seen: Seen, choose_words: Labeler, seed: int) -> tuple[float, float]:
     moments = moments_by_fold(seen.activations, seen.features, half.long(), 2, size=500)
     words = choose_words(seen.activations[half], seen.features[half], seen.texts)
     known = moments.statistics([1])
-    held_out = HeldOut(moments)
-    held_out.add(known, [0], words.directions(known, contrasts(seen.texts.double())))
+    held_out = HeldOut(moments.neurons)
+    held_out.add(known, [moments.statistics([0])], words.directions(known, contrasts(seen.texts.double())))
     r = held_out.matrix().nan_to_num(nan=-2)
     return float((r.argmax(1) == torch.arange(len(r))).double().mean()), float(held_out.own().nanmean())
 

@@ -117,10 +117,12 @@ def test_all_correlations_are_those_of_predictions_with_neurons() -> None:
     weights = torch.tensor([[1.0, 0.5]] * 5 + [[2.0, 0.0]] * 8 + [[0.0, 0.0]]).double()
     words = Words(torch.tensor([[3, 8]] * 5 + [[5, -1]] * 8 + [[-1, -1]]), weights)
     moments, signals = one.moments, contrast_signals(one.features, one.texts)
-    held_out, predicted = HeldOut(moments), torch.zeros(400, 14).double()
+    held_out, predicted = HeldOut(14), torch.zeros(400, 14).double()
     for fold in range(8):
         known = moments.statistics([other for other in range(8) if other != fold])
-        held_out.add(known, [fold], words.directions(known, (one.texts - one.texts.mean(0)).double()))
+        held_out.add(
+            known, [moments.statistics([fold])], words.directions(known, (one.texts - one.texts.mean(0)).double())
+        )
         mine = one.folds == fold
         predicted[mine] = predictions(words, signals, ~mine)[mine]
     p, a = within_folds(predicted, one.folds), within_folds(one.activations, one.folds)
@@ -234,11 +236,11 @@ def test_a_word_that_fits_the_training_images_alone_predicts_nothing() -> None:
     texts, folds = torch.eye(20)[:6], torch.arange(images) % 8
     values = torch.where(folds == 5, -features[:, 0], features[:, 0])[:, None] + 0.01 * torch.randn(images, 3)
     moments = moments_by_fold(values, features, folds)
-    held_out = HeldOut(moments)
+    held_out = HeldOut(3)
     known = moments.statistics([fold for fold in range(8) if fold != 5])
     words = Correlation().paths(known, texts)[0]
     assert words.concepts.flatten().tolist() == [0, 0, 0]
-    held_out.add(known, [5], words.directions(known, (texts - texts.mean(0)).double()))
+    held_out.add(known, [moments.statistics([5])], words.directions(known, (texts - texts.mean(0)).double()))
     assert float(held_out.own().max()) < -0.8
 
 
