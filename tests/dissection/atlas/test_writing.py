@@ -201,9 +201,9 @@ def test_trust_stands_beside_controls(tmp_path: Path) -> None:
 def test_labels_that_are_not_specific_are_pointed_out(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(108, 40))
-    with torch.no_grad():  # forty neurons that all see the red of the image, and hardly anything else
-        model[1].weight.copy_(torch.eye(3)[0].repeat_interleave(36) + 1e-4 * torch.randn(40, 108))
-    pages = atlas(dissected(model, "1:identity"), tmp_path)
+    with torch.no_grad():  # forty neurons that see the red of the image above all
+        model[1].weight.copy_(torch.eye(3)[0].repeat_interleave(36) + 0.02 * torch.randn(40, 108))
+    pages = atlas(small(model, "1:identity"), tmp_path)
     (layer,) = json.loads((tmp_path / "layers.json").read_text(encoding="utf-8"))
     assert layer["trust"]["told_apart"] < 0.2
     assert "the labels are not specific" in layer["verdict"]
