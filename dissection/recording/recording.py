@@ -141,7 +141,10 @@ class Recording(ABC):
 
     def numbered_shards(self, layer: str) -> Iterator[tuple[int, Shard]]:
         """Yield number and content of all shards, in their order, with the activations of one layer."""
-        tally = Tally() if self._counted(layer) is None else None
+        return self._counting(layer, Tally() if self._counted(layer) is None else None)
+
+    def _counting(self, layer: str, tally: Tally | None) -> Iterator[tuple[int, Shard]]:
+        """Yield number and content of all shards; at the end keep what was counted, if there is something to count."""
         for number in self.numbers:
             for shard in self.some_shards(layer, [number]):
                 if tally is not None:
@@ -231,7 +234,7 @@ class Recording(ABC):
     def _tally(self, layer: str) -> Tally:
         """Return the counts of a layer: those kept with the recording, or else all shards are read once."""
         if self._counted(layer) is None:
-            for _ in self.shards(layer):
+            for _ in self._counting(layer, Tally()):
                 pass
         return self._tallies[layer]
 
