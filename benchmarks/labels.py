@@ -248,7 +248,7 @@ def _outputs(clip: Embeddings, texts: Tensor) -> Iterator[dict[str, Any]]:
         for labeler in LABELERS:
             chosen = choose(sample, LABELERS[labeler], texts, layers=[layer])[layer]
             by_half = []
-            for seed in range(HALVES):
+            for seed in range(HALVES if function == "softmax" else 0):
                 half = part(sample, halves(len(sample.keys), seed)[0])
                 by_half.append(known.named(choose(half, LABELERS[labeler], texts, layers=[layer])[layer]))
             yield {
@@ -338,5 +338,5 @@ class _Known:
         return int(chosen.words.concepts[neuron, 0]) in self._right[neuron]
 
 
-def _mean(values: list[Any]) -> float:
-    return round(sum(map(float, values)) / len(values), 4)
+def _mean(values: list[Any]) -> float | None:
+    return round(sum(map(float, values)) / len(values), 4) if values else None
