@@ -175,7 +175,7 @@ def test_unknown_similarity_names_the_choices() -> None:
 
 def test_nothing_taken_in_is_an_error() -> None:
     for name in SIMILARITIES:
-        with pytest.raises(ValueError, match="nothing to (score|label): no (shard|image) was taken in"):
+        with pytest.raises(ValueError, match=r"nothing to (score|label): no (shard|image) was taken in"):
             SIMILARITIES[name]().finalize(unit_rows(3, 4))
 
 
