@@ -121,7 +121,7 @@ def dissect(
         >>> red_or_blue = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), LWTA(3, eval_mode="argmax"))
         >>> to_tensor = torchvision.transforms.ToTensor()
         >>> result = dissect(red_or_blue, "2", probe, clip=embeddings, concepts=embeddings.concepts,
-        ...                  transform=to_tensor, progress=False)
+        ...                  abstain=False, transform=to_tensor, progress=False)  # two images check no label
         >>> [(label.neuron, label.concept, label.wins) for label in result.labels("2")]
         [(0, 'a red thing', 1), (1, None, 0), (2, 'a blue thing', 1)]
     """

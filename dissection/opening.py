@@ -60,8 +60,8 @@ def open_store(
         >>> network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), LWTA(3, eval_mode="argmax"))
         >>> with tempfile.TemporaryDirectory() as store:
         ...     result = dissect(network, "2", probe, clip=embeddings, concepts=embeddings.concepts, store=store,
-        ...                      transform=torchvision.transforms.ToTensor(), progress=False)
-        ...     again = open_store(store, clip=embeddings, concepts=["a blue thing", "a red thing"])
+        ...                      abstain=False, transform=torchvision.transforms.ToTensor(), progress=False)
+        ...     again = open_store(store, clip=embeddings, concepts=["a blue thing", "a red thing"], abstain=False)
         ...     [(label.neuron, label.concept, label.wins) for label in again.labels("2")]
         [(0, 'a red thing', 1), (1, None, 0), (2, 'a blue thing', 1)]
     """

@@ -28,7 +28,7 @@ class Dissection(Naming):
         >>> embeddings = Embeddings(["red", "blue"], torch.eye(2), ["a red thing", "a blue thing"], torch.eye(2))
         >>> network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), LWTA(3, eval_mode="argmax"))
         >>> dissection = dissect(network, "2", probe, clip=embeddings, concepts=embeddings.concepts,
-        ...                      transform=torchvision.transforms.ToTensor(), progress=False)
+        ...                      abstain=False, transform=torchvision.transforms.ToTensor(), progress=False)
         >>> dissection.labels("2")[0].concept, dissection.dead("2"), dissection.top_images("2", 0)
         ('a red thing', [1], [('red', 1.0)])
     """

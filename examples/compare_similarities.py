@@ -25,7 +25,7 @@ def compare(checkpoint: Path, images: Path, embeddings: Path) -> dict[str, Disse
     """By similarity, the dissection of the output and of every competition."""
     layers = ["fc", *(name for name, _ in competitions(load_wide_resnet(checkpoint)))]
     dissection = dissect_network(checkpoint, images, embeddings, layers=layers)
-    return {name: dissection.relabel(similarity=name) for name in SIMILARITIES}
+    return {name: dissection.relabel(similarity=name, abstain=False) for name in SIMILARITIES}
 
 
 def agreement(one: Names, other: Names) -> float:

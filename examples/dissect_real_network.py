@@ -76,7 +76,7 @@ def main() -> None:
         result.to_csv(arguments.out / f"{layer}.csv", layer)
     for name, label in zip(CIFAR10, result.labels("fc", runner_ups=3), strict=True):
         others = ", ".join(concept for concept, _ in label.runner_ups)
-        print(f"{name:10}  {label.concept}  (then {others})")
+        print(f"{name:10}  {label.text()}  (then {others})")
     if arguments.atlas:
         page = result.to_report(
             arguments.out / "atlas", title="WideResNet-34-1 with competition", explained=explained(result)

@@ -20,6 +20,7 @@ from lwta.support.exports import without_nan
 
 RUNNER_UPS = 4
 ROTATION = "random rotation"
+NOT_APART = "not told apart"  # a reason that the rank says by itself
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,13 @@ class Card:
     def short_reason(self) -> str | None:
         """Reason for which no word fits, without the figures behind it."""
         return None if self.label.reason is None else self.label.reason.partition(":")[0]
+
+    @property
+    def told(self) -> str:
+        """Text beside r: that the neuron is told apart, its rank if not, or another reason for which no word fits."""
+        if self.short_reason not in (None, NOT_APART):
+            return str(self.short_reason)
+        return "told apart" if self.label.told_apart else f"rank {self.label.rank}"
 
     @property
     def searched(self) -> str:

@@ -22,7 +22,7 @@ class Explanation(Findings):
         >>> network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), LWTA(3, eval_mode="argmax"))
         >>> dissection = dissect(network, "2", [("red", red), ("blue", blue)], clip=embeddings,
         ...                      concepts=embeddings.concepts, transform=torchvision.transforms.ToTensor(),
-        ...                      progress=False)
+        ...                      abstain=False, progress=False)
         >>> print(dissection.explain(red, class_names=["warm", "fresh", "cold"]))
         predicted: warm (57.6%)
         <BLANKLINE>

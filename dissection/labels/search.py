@@ -105,7 +105,7 @@ def _found(dissection: Naming, layer: str, neuron: int, score: float, reason: st
     words = tuple(dissection.concepts.names[concept] for concept, _ in chosen.words_of(neuron))
     trust = chosen.trust.of(neuron)
     r = math.nan if math.isnan(trust["r"]) else trust["r"]  # one object, so that equal findings are equal
-    return Found(layer, neuron, words[0] if reason is None else None, score, words, reason, r, trust["rank"])
+    return Found(layer, neuron, words[0] if words and reason is None else None, score, words, reason, r, trust["rank"])
 
 
 def _similarities(

@@ -83,7 +83,7 @@ def _measured(recording: Recording, layer: str, folds: int, salt: str, group: Gr
 
 
 class _Sums(NamedTuple):
-    """What a pass sums up."""
+    """Sums of a pass."""
 
     probe: ProbeSums
     own: LayerSums

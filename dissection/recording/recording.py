@@ -22,7 +22,6 @@ from lwta.dissection.recording.one_pass import Encoded, Pass, encode
 from lwta.support.ranking import NONE, largest, pack, unpack
 from lwta.support.text import printable, repeated, some
 
-
 TALLY = "tally"
 """Name under which the counts of a layer are kept."""
 

@@ -29,7 +29,7 @@ class Judged(NamedTuple):
 
     Example:
         >>> activations = torch.tensor([[3.0, 0.0], [0.0, 0.0], [0.0, 0.0]])
-        >>> judged = judge(activations, torch.eye(3), torch.eye(3), torch.tensor([0, 1]))
+        >>> judged = judge_probabilities(activations, torch.eye(3)[:, :2])
         >>> judged.f1.tolist(), judged.probability_r.tolist()
         ([1.0, nan], [1.0, nan])
     """

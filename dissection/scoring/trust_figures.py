@@ -25,7 +25,7 @@ class TrustFigures(NamedTuple):
     """Figures of the labels of one layer, or of a control; NaN where one is not defined."""
 
     name: str
-    """What the labels are of: the layer as it is, or the name of the control."""
+    """Name of what the labels are of: the layer as it is, or a control."""
     labelled: float
     """Share of the neurons that are not dead of which a word fits, by the rule of `Abstention`."""
     r: float

@@ -162,17 +162,26 @@ def non_negative(gram: Tensor, goal: Tensor) -> Tensor:
         tensor([[2., 0.]])
     """
     weights = torch.zeros_like(goal)
+    pending = torch.arange(len(goal))  # neurons of which it is not known yet which weights stay above 0
     for _ in range(TRIALS):
-        for _ in range(SWEEPS):
-            for k in range(goal.shape[1]):
-                own = gram[:, k, k].clamp_min(1e-12)
-                others = (gram[:, k] * weights).sum(1) - gram[:, k, k] * weights[:, k]
-                weights[:, k] = ((goal[:, k] - others) / own).clamp_min(0)
-        exact, settled = _with_support(gram, goal, weights > 0)
-        weights = torch.where(settled[:, None], exact, weights)
-        if bool(settled.all()):
+        swept = _swept(gram[pending], goal[pending], weights[pending])
+        exact, settled = _with_support(gram[pending], goal[pending], swept > 0)
+        weights[pending] = torch.where(settled[:, None], exact, swept)
+        pending = pending[~settled]
+        if not len(pending):
             break
     return torch.where(weights > NEGLIGIBLE * weights.amax(1, keepdim=True), weights, 0)
+
+
+def _swept(gram: Tensor, goal: Tensor, weights: Tensor) -> Tensor:
+    """Return the weights after some sweeps of descent in one coordinate after the other."""
+    weights = weights.clone()
+    for _ in range(SWEEPS):
+        for k in range(goal.shape[1]):
+            own = gram[:, k, k].clamp_min(1e-12)
+            others = (gram[:, k] * weights).sum(1) - gram[:, k, k] * weights[:, k]
+            weights[:, k] = ((goal[:, k] - others) / own).clamp_min(0)
+    return weights
 
 
 def _with_support(gram: Tensor, goal: Tensor, support: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
 from lwta.dissection.store.checked_files import write_file
@@ -41,15 +42,14 @@ class KeptFiles:
         """
         path = self._file(name)
         try:
-            with safe_open(path, framework="pt") as file:
-                facts = file.metadata() or {}
-                if facts.get(DEPENDS) != self._depends:
-                    return None
-                found = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (it is no mapping)
+            data = path.read_bytes()  # not mapped: a file that another process alters would alter what was checked
+            found, facts = load(data), _facts(data)
         except FileNotFoundError:
             return None
         except (SafetensorError, OSError, ValueError) as error:
             warnings.warn(f"store: {path} is damaged ({error}); it is computed again", stacklevel=2)
+            return None
+        if facts.get(DEPENDS) != self._depends:
             return None
         if digest_of_tensors(found) != facts.get(CHECKSUM):
             warnings.warn(f"store: {path} is damaged; it is computed again", stacklevel=2)
@@ -71,3 +71,10 @@ class KeptFiles:
 
     def _file(self, name: str) -> Path:
         return self._folder / f"{name}.safetensors"
+
+
+def _facts(data: bytes) -> dict[str, str]:
+    """Return the metadata of a safetensors file, which is JSON after eight bytes that say how long it is."""
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    facts: dict[str, str] = header.get("__metadata__", {})
+    return facts

@@ -15,7 +15,7 @@ from lwta.dissection.similarity.base import Words, contrasts
 LEAST_IMAGES = 16
 """Number of images below which labels are not judged."""
 GAIN = 0.001
-"""What a further word must add, on images left out, to the log-probability that a neuron is picked out of its layer."""
+"""Least gain of a further word, on images left out, in the log-probability that a neuron is picked out of its layer."""
 PICKING = 0.2
 """Temperature of that probability, a softmax over correlations: that of `lwta.dissection.similarity.linear.Linear`."""
 SPREAD = 1.6

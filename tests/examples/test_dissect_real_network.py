@@ -77,7 +77,10 @@ def test_output_neurons_are_named_right(
     options = [str(shared_data / option) if not option.startswith("--") else option for option in options]
     printed = run(examples, options, tmp_path / "new", capsys)
     for name, concepts in EXPECTED.items():
-        assert printed[name].split("  (then ")[0] in concepts
+        label = printed[name].split("  (then ")[0]
+        if name == "cat":  # of which there are hardly any photographs
+            label = re.sub(r"no word fits \(closest: (.*)\)", r"\1", label)
+        assert label in concepts
     assert {"yacht", "boat", "ferry"} & set(printed["ship"].rstrip(")").replace("(then ", ", ").split(", "))
 
     check_tables(tmp_path / "new")
@@ -95,7 +98,11 @@ def run(examples: ModuleType, options: list[str], out: Path, capsys: pytest.Capt
 
 def check_tables(out: Path) -> None:
     header, *rows = (out / "lwta.csv").read_text(encoding="utf-8").splitlines()
-    assert header.startswith("layer,neuron,concept,score,wins,runner_up_1")
+    assert header.startswith("layer,neuron,concept,score,wins,reason,words,r,")
+    assert header.endswith(
+        ",null_percentile,runner_up_1,runner_up_1_score,runner_up_2,runner_up_2_score,runner_up_3,"
+        "runner_up_3_score,runner_up_4,runner_up_4_score"
+    )
     assert [row.split(",")[:2] for row in rows] == [["lwta", str(neuron)] for neuron in range(64)]
     assert len((out / "fc.csv").read_text(encoding="utf-8").splitlines()) == 11
 
@@ -123,5 +130,6 @@ def test_a_checkpoint_of_the_authors_layout_is_dissected(
     files = {"--checkpoint": "checkpoint.pt", "--images": "photographs.zip", "--embeddings": "clip.npz"}
     options = [part for option, file in files.items() for part in (option, str(tmp_path / file))]
     printed = run(examples, options, tmp_path / "new", capsys)
-    assert all(set(re.findall(r"\b\w\b", labels)) <= set("abcde") for labels in printed.values())
+    few = r"no word fits \(closest: [a-e]\)  \(then [a-e], [a-e], [a-e]\)"  # of 12 photographs
+    assert all(re.fullmatch(few, labels) for labels in printed.values())
     check_tables(tmp_path / "new")

@@ -117,7 +117,7 @@ def _specific(features: Tensor, texts: Tensor, A: Tensor, won: Tensor) -> Tensor
 
 
 def _peak(features: Tensor, texts: Tensor, A: Tensor, won: Tensor) -> Tensor:
-    """Soft WPMI and correlation, each with mean 0 and deviation 1 over the concepts; a constant neuron has no second."""
+    """Soft WPMI and correlation, each with mean 0 and deviation 1 over the concepts; 0 for a constant neuron."""
     parts = expected("soft_wpmi", features, texts, A, won), _correlation(features, texts, A, won).nan_to_num(0)
     return sum(_standardised(part) for part in parts)  # type: ignore[return-value]
 

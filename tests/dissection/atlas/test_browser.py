@@ -26,7 +26,8 @@ def large() -> Dissection:
     torch.manual_seed(0)
     clip = Embeddings(keys, torch.randn(60, 16), texts, torch.randn(200, 16))
     model = nn.Sequential(nn.Flatten(), nn.Linear(108, 3072), LWTA(24))
-    return dissect(model, "2", probe, clip=clip, concepts=texts, transform=to_tensor, progress=False)
+    options = {"similarity": "correlation", "transform": to_tensor, "progress": False}
+    return dissect(model, "2", probe, clip=clip, concepts=texts, **options)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")

@@ -50,7 +50,7 @@ def test_several_words_are_named_by_the_heaviest_and_the_runners_up_are_others()
     assert label.text(2) == "a red thing + a green thing"
     scores = naming.similarities("layer")[0]
     assert label.score == float(scores[0])
-    assert [word for word, _ in label.runner_ups][0] == "a green thing"
+    assert next(word for word, _ in label.runner_ups) == "a green thing"
     assert "a red thing" not in [word for word, _ in label.runner_ups]
 
 

@@ -7,15 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
-from lwta.dissection import Concepts, Dissection, Embeddings, Probe, SoftWPMI
+from lwta.dissection import Concepts, Dissection, Embeddings, Probe
+from lwta.dissection.labels.choosing import choose
+from lwta.dissection.moments.measuring import moments_of
 from lwta.dissection.recording.activations import DenseActivations
 from lwta.dissection.recording.one_pass import Encoded
 from lwta.dissection.recording.recording import MemoryRecording
-from lwta.dissection.scoring.held_out import Part, is_held_out
-from lwta.dissection.scoring.label_auc import concept_aucs, confidence, contrasts
 from lwta.dissection.scoring.neuron_figures import frequent_classes
-from lwta.dissection.similarity import similarities_of
+from lwta.dissection.similarity import Words
+from lwta.dissection.trust.abstention import Abstention
+from lwta.dissection.trust.cross_validation import Trust, cross_validated
 from lwta.support.text import normal_spelling
 
 
@@ -54,9 +57,9 @@ def seen(request: pytest.FixtureRequest) -> Dissection:
     activations = DenseActivations(belongs * (0.5 + torch.rand(belongs.shape, generator=generator)))
     batch = Encoded(0, keys, labels, clip.encode_images(keys, None), {"classes": activations}, [])
     recording = MemoryRecording([batch], [], "auto")
-    scores = similarities_of(recording, SoftWPMI, concepts.encode(clip))
+    chosen = choose(recording, "soft_wpmi", concepts.encode(clip))
     probe = Probe.of([(key, None) for key in keys])
-    return Dissection(None, None, probe, clip, recording, concepts, "soft_wpmi", scores)
+    return Dissection(None, None, probe, clip, recording, concepts, "soft_wpmi", chosen)
 
 
 def names(seen: Dissection) -> list[str]:
@@ -72,21 +75,48 @@ def test_neurons_of_one_class_are_identified_and_predicted(seen: Dissection) -> 
     assert found.top5 > 0.8
     assert found.top1 <= found.top5
     assert found.clip_cosine > 0.9
-    assert 400 < scores.held_out < 600
-    assert row.auc_low > 0.95
+    assert row.labelled == row.told_apart == 1
+    assert 0.4 < row.r < row.ceiling
+    assert row.auprc > 0.8
+    assert row.stable < 1.5
+    shuffles, of_others, _ = row.controls
+    assert shuffles.labelled == 0
+    assert shuffles.told_apart < 0.2
+    assert abs(shuffles.r) < 0.03
+    assert abs(of_others.r) < 0.03
 
 
-def test_shuffled_concepts_predict_nothing(seen: Dissection) -> None:
-    held_out = Part(seen.recording, lambda key: is_held_out(key, 0.3))
+@pytest.mark.parametrize("similarity", ["correlation", "specific", "linear", "peak", "cos"])
+def test_every_labeler_tells_such_neurons_apart(seen: Dissection, similarity: str) -> None:
+    result = seen.relabel(similarity=similarity)
+    true = [normal_spelling(name) for name in names(seen)]
+    labels = result.labels("classes", runner_ups=4)
+    assert sum(label.concept is not None for label in labels) >= 0.95 * len(true)
+    words = [[label.closest or "", *(word for word, _ in label.runner_ups)] for label in labels]
+    ranked = [[normal_spelling(word) for word in of_neuron] for of_neuron in words]
+    assert sum(name in found for name, found in zip(true, ranked, strict=True)) >= 0.95 * len(true)
+    assert sum(name == found[0] for name, found in zip(true, ranked, strict=True)) >= 0.75 * len(true)
+
+
+def test_wrong_words_predict_nothing(seen: Dissection) -> None:
+    texts, moments = seen.concepts.encode(seen.clip), moments_of(seen.recording, "classes")
     spelling = {normal_spelling(name): i for i, name in enumerate(seen.concepts.names)}
     concepts = torch.tensor([spelling[normal_spelling(name)] for name in names(seen)])
-    texts = contrasts(concepts, seen.concepts.encode(seen.clip))
-    right = confidence(concept_aucs(held_out, "classes", texts))
+
+    def judged(concepts: Tensor) -> Trust:
+        words = Words(concepts[:, None], torch.ones(len(concepts), 1).double())
+        return cross_validated(moments, lambda _: [words], texts).trust
+
+    right = judged(concepts)
     # every concept at every neuron but its own: no luck of one shuffle is in the mean
-    wrong = [confidence(concept_aucs(held_out, "classes", texts.roll(shift, 0))) for shift in range(1, len(texts))]
-    mean = sum(one.mean for one in wrong) / len(wrong)
-    covered = sum(one.low < 0.5 < one.high for one in wrong) / len(wrong)
-    print(f"right {right.mean:.3f}, wrong {mean:.3f}; {covered:.0%} of the intervals hold 0.5")
-    assert right.low > 0.95
-    assert mean == pytest.approx(0.5, abs=0.03)
-    assert covered > 0.8
+    wrong = [judged(concepts.roll(shift)) for shift in range(1, len(concepts))]
+    mean = sum(float(one.r.mean()) for one in wrong) / len(wrong)
+    reasons = [Abstention().reasons(one, torch.ones(len(concepts)).bool()) for one in wrong]
+    labelled = sum(reason is None for one in reasons for reason in one) / len(wrong) / len(concepts)
+    print(f"right {right.r.mean():.3f}, wrong {mean:.3f}, of which {labelled:.1%} are labels")
+    assert right.told_apart.float().mean() > 0.95
+    assert (right.low > 0.2).float().mean() > 0.9
+    assert float(right.null_percentile.min()) > 95
+    assert mean == pytest.approx(0, abs=0.03)
+    assert labelled < 0.01
+    torch.testing.assert_close(right.of_others, torch.stack([one.r for one in wrong]).mean(0), rtol=0, atol=1e-4)
