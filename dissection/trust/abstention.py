@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import floor
 
 from torch import Tensor
 
@@ -53,7 +54,7 @@ class Abstention:
         if r != r:
             return NOTHING
         if r < self.r:
-            return f"predicts too little: r = {r:.2f} on images left out, {self.r:.2f} is needed"
+            return f"predicts too little: r = {floor(100 * r) / 100:.2f} on images left out, {self.r:.2f} is needed"
         if rank > 1:
             others = f"{rank - 1} other neurons" if rank > 2 else "another neuron"
             return f"not told apart: the words predict {others} of the layer better"
