@@ -43,7 +43,7 @@ def reason(rule: Abstention | None = None, active: bool = True, **figures: float
         ({"r": 0.1234, "rank": 3}, "predicts too little: r = 0.12 on images left out, 0.20 is needed"),
         ({"r": -0.9}, "predicts too little: r = -0.90 on images left out, 0.20 is needed"),
         ({"r": 0.2}, None),
-        ({"r": 0.1999}, "predicts too little: r = 0.20 on images left out, 0.20 is needed"),
+        ({"r": 0.1999}, "predicts too little: r = 0.19 on images left out, 0.20 is needed"),
         ({"rank": 2}, "not told apart: the words predict another neuron of the layer better"),
         ({"rank": 5, "percentile": 1.0}, "not told apart: the words predict 4 other neurons of the layer better"),
         ({"percentile": 95.0}, None),
