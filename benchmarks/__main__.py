@@ -11,8 +11,8 @@ from typing import Any
 
 from benchmarks.machine import describe
 
-SUITES = ("kernels", "static", "dissection", "accuracy")
-QUICK = ("dissection", "accuracy")
+SUITES = ("kernels", "static", "dissection", "accuracy", "labels")
+QUICK = ("dissection", "accuracy", "labels")
 
 
 def main() -> int:
@@ -20,17 +20,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("suite", choices=SUITES)
     parser.add_argument("--json", type=Path, help="write the rows and a description of the machine here")
-    parser.add_argument("--quick", action="store_true", help="small sizes, to see that it works (dissection, accuracy)")
+    parser.add_argument("--quick", action="store_true", help=f"small sizes, to see that it works ({', '.join(QUICK)})")
     parser.add_argument(
         "--only",
         metavar="NAME",
-        help="of the static suite, the kernels whose names begin so; the other rows of the file stay as they are",
+        help="of the static suite, the kernels whose names begin so; of the labels, hidden, outputs or scale; "
+        "other rows of the file stay as they are",
     )
     arguments = parser.parse_args()
     if arguments.quick and arguments.suite not in QUICK:
         parser.error(f"--quick: only {', '.join(QUICK)} have small sizes")
-    if arguments.only is not None and arguments.suite != "static":
-        parser.error("--only is an option of the static suite")
+    if arguments.only is not None and arguments.suite not in ("static", "labels"):
+        parser.error("--only is an option of the suites static and labels")
     options: dict[str, Any] = {"quick": True} if arguments.quick else {}
     if arguments.only is not None:
         options["only"] = arguments.only
@@ -43,7 +44,7 @@ def main() -> int:
     except RuntimeError as error:  # a case failed: what the others gave is kept all the same
         failure = error
     if not rows:
-        parser.error(str(failure or f"no kernel has a name that begins with {arguments.only!r}"))
+        parser.error(str(failure or f"nothing has a name that begins with {arguments.only!r}"))
     if arguments.json:
         if arguments.only and arguments.json.exists():
             rows = merge(json.loads(arguments.json.read_text(encoding="utf-8"))["rows"], rows)
@@ -62,7 +63,8 @@ def merge(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str
 
 
 def _subject(row: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(row[name] for name in ("kernel", "target", "dtype", "competitors"))
+    names = ("kind", "network", "layer", "neuron", "labeler", "threshold", "step")  # of the labels
+    return tuple(row.get(name) for name in (*names, "kernel", "target", "dtype", "competitors"))
 
 
 def _dump(suite: str, rows: list[dict[str, Any]]) -> str:

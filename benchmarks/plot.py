@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from typing import NamedTuple
 
 COLOURS = ("#1f77b4", "#17becf", "#d62728", "#ff9896", "#7f7f7f", "#c7c7c7")
 BAR, GAP, HEIGHT, TOP, LEFT = 12, 18, 220, 54, 46
@@ -53,6 +54,51 @@ def bars(title: str, unit: str, groups: Sequence[str], series: Mapping[str, Sequ
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
         f'role="img" aria-label="{escape(title)}">\n<style>{STYLE}</style>\n{body}\n</svg>\n'
     )
+
+
+class Cloud(NamedTuple):
+    """Points of a scatter plot with two lines of text above them."""
+
+    title: str
+    subtitle: str
+    x: Sequence[float]
+    y: Sequence[float]
+
+
+def scatter(title: str, axes: tuple[str, str], clouds: Sequence[Cloud]) -> str:
+    """Scatter plots side by side as the text of an SVG file.
+
+    Args:
+        title: says what is shown.
+        axes: names of the horizontal and of the vertical axis.
+        clouds: points of each plot.
+    """
+    side, gap, top = 250, 40, 66
+    width, height = LEFT + len(clouds) * (side + gap), top + side + 34
+    parts = [_text(LEFT - 30, 16, title)]
+    for place, cloud in enumerate(clouds):
+        left = LEFT + place * (side + gap)
+        parts += [_text(left, 38, cloud.title), _text(left, 54, cloud.subtitle)]
+        parts.append(f'<rect x="{left}" y="{top}" width="{side}" height="{side}" fill="none" stroke="#8c959f"/>')
+        xs, ys = (_spread(values, side - 12) for values in (cloud.x, cloud.y))
+        parts += [
+            f'<circle cx="{left + 6 + x:.1f}" cy="{top + side - 6 - y:.1f}" r="2.2" fill="{COLOURS[0]}" opacity=".55"/>'
+            for x, y in zip(xs, ys, strict=True)
+        ]
+        parts.append(_text(left + side / 2, top + side + 20, axes[0], "middle"))
+    middle = top + side / 2
+    parts.append(f'<g transform="rotate(-90 {LEFT - 14} {middle})">{_text(LEFT - 14, middle, axes[1], "middle")}</g>')
+    body = "\n".join(parts)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
+        f'role="img" aria-label="{escape(title)}">\n<style>{STYLE}</style>\n{body}\n</svg>\n'
+    )
+
+
+def _spread(values: Sequence[float], length: float) -> list[float]:
+    """Values moved and scaled to 0…length."""
+    low, high = min(values), max(values)
+    return [(value - low) / ((high - low) or 1) * length for value in values]
 
 
 def _step(largest: float) -> float:

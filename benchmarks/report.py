@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.label_report import example_plot, label_tables
 from benchmarks.plot import bars
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,6 +35,7 @@ def figures() -> str:
     """Every table, for what has been recorded."""
     parts = []
     tables = {
+        "labels": label_tables,
         "accuracy-cpu": _accuracy,
         "kernels-gpu": _kernels,
         "kernels-cpu": _kernels,
@@ -54,6 +56,10 @@ def plots() -> dict[str, str]:
         path = RESULTS / f"{name}.json"
         if path.exists():
             found[f"{name}.svg"] = _competition_plot(json.loads(path.read_text()))
+    if (RESULTS / "labels.json").exists():
+        picture = example_plot(json.loads((RESULTS / "labels.json").read_text()))
+        if picture is not None:
+            found["labels.svg"] = picture
     return found
 
 

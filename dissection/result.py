@@ -121,7 +121,7 @@ class Dissection(Naming):
     ) -> Scores:
         """Score the dissection: how readable every layer is, and how well the output neurons are identified.
 
-        Beside the figures of every layer stand those of controls, of which labels should say nothing: its activations
+        Beside the figures of every layer stand those of controls, to compare them with: its activations
         shuffled over the images, its neurons under the words of others, and its activations in a random basis.
 
         Args:

@@ -29,7 +29,8 @@ def write_atlas(
 ) -> Path:
     """Write a folder of static pages: an overview, a page for each layer, one for each explained image.
 
-    Beside them it writes ``layers.json``, the figures of every layer for other programs.
+    Beside them it writes ``layers.json``, the figures of every layer for other programs. Labels, and the figures that
+    say how far to believe them, stand beside those of controls: see `lwta.dissection.scoring.trust_figures.controls`.
 
     The atlas opens from disk and needs no network. Without JavaScript everything but searching and sorting works. Image
     files are named after their content, pages by number: no key becomes a path. Files appear whole, the overview last,
@@ -79,7 +80,7 @@ def write_atlas(
     replace_file(folder / "concepts.js", script("CONCEPTS", _index(layers)))
     for layer in layers:
         replace_file(folder / layer.page, environment.get_template("layer.html").render(layer=layer))
-    replace_file(folder / FIGURES, as_json([layer.figures() for layer in layers]))
+    replace_file(folder / FIGURES, as_json([layer.to_dict() for layer in layers]))
     links = {layer.name: layer.page for layer in layers}
     for image in images:
         replace_file(folder / image.page, environment.get_template("image.html").render(image=image, links=links))
@@ -88,9 +89,18 @@ def write_atlas(
 
 
 def _index(layers: Sequence[LayerCards]) -> list[list[object]]:
-    """Concept, page, layer, neuron and score of every neuron that has a label."""
-    return [
-        [card.label.concept, layer.page, layer.name, card.label.neuron, round(card.label.score, 3)]
+    """Words, page, layer, neuron, r, and whether a word fits, of every neuron with words; those that it fits first."""
+    rows: list[list[object]] = [
+        [
+            f"{card.label.closest}{card.others}",
+            layer.page,
+            layer.name,
+            card.label.neuron,
+            round(card.label.r, 2) if card.judged else None,
+            card.state == "named",
+        ]
         for layer in layers
-        for card in layer.labelled
+        for card in layer.cards
+        if card.label.words
     ]
+    return sorted(rows, key=lambda row: not row[-1])

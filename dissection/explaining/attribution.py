@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from lwta.dissection.explaining.explanation import Explanation
 from lwta.dissection.explaining.findings import ClassProbability, Evidence, class_index
 from lwta.dissection.explaining.heat_map import positions, prefix_tokens, seen
+from lwta.dissection.labels.label import Label
 from lwta.dissection.labels.naming import Naming
 from lwta.dissection.recording.activations import Activations, Pool, WinnerActivations
 from lwta.dissection.recording.hooks import Tap, find_layers, tapped
@@ -74,7 +75,7 @@ def explain(
         raise ValueError(f"draws must be at least 1, got {draws}")
     class_names = class_names_of(model) if class_names is None else class_names
     names = dissection.layers if layers is None else list(layers)
-    concepts = {name: [label.concept for label in dissection.labels(name, runner_ups=0)] for name in names}
+    labels = {name: dissection.labels(name, runner_ups=0) for name in names}
     modules = {key: dissection.recording.module(key) for key in names}
     transform = transform or dissection.transform
     if transform is None:
@@ -94,7 +95,7 @@ def explain(
             tap.name: _active_neurons(tap, output.detach(), contributions, prefix)
             for tap, output, contributions in run.contributions(objective)
         }
-        evidence = {key: _named(found[modules[key]], key, concepts[key]) for key in modules}
+        evidence = {key: _named(found[modules[key]], key, labels[key]) for key in modules}
         logits, objective = logits.detach(), objective.detach()
     called = class_names or [f"class {i}" for i in range(len(logits))]
     return Explanation(
@@ -204,9 +205,12 @@ def _active_neurons(tap: Tap, output: Tensor, contributions: Tensor, prefix: int
     return mapped + listed[MAPPED:]
 
 
-def _named(evidence: Sequence[Evidence], layer: str, concepts: Sequence[str | None]) -> list[Evidence]:
+def _named(evidence: Sequence[Evidence], layer: str, labels: Sequence[Label]) -> list[Evidence]:
     """Evidence of a module as that of a layer made of it, with the labels of its neurons."""
-    return [replace(one, layer=layer, concept=concepts[one.neuron]) for one in evidence]
+    return [
+        replace(one, layer=layer, concept=label.concept, words=tuple(w for w, _ in label.words), reason=label.reason)
+        for one, label in ((one, labels[one.neuron]) for one in evidence)
+    ]
 
 
 def _active(activations: Activations) -> Iterator[tuple[int, float, float]]:

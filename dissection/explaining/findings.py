@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from lwta.dissection.explaining.heat_map import overlaid
+from lwta.dissection.labels.label import WORDS_SHOWN, shown
 from lwta.support.exports import write_json
 from lwta.support.tables import Column, text_table
 from lwta.support.text import did_you_mean, printable
@@ -42,12 +43,14 @@ class Evidence:
         >>> evidence = Evidence("act", 3, "whiskers", activation=2.0, share=1.0, contribution=0.75)
         >>> f"neuron {evidence.neuron}, {evidence.concept}: {evidence.contribution:+}"
         'neuron 3, whiskers: +0.75'
+        >>> Evidence("act", 4, None, 1.0, 1.0, 0.5, words=("dog",), reason="predicts too little").label_text()
+        'no word fits (closest: dog)'
     """
 
     layer: str
     neuron: int
     concept: str | None
-    """Label of the neuron; None if it is dead on the probing set."""
+    """Label of the neuron; None if no word fits it, or it is dead on the probing set, for the ``reason``."""
     activation: float
     """Output of the neuron, pooled as in the dissection but before a softmax; it may be negative, for a winner too."""
     share: float
@@ -58,6 +61,19 @@ class Evidence:
     where: Tensor | None = field(default=None, repr=False, compare=False)
     """Output of the neuron at each position, or each token on the grid, (h, w) float32; 0 where it lost. None where the
     layer has no positions, and for all but the neurons of each layer that contribute most."""
+    words: tuple[str, ...] = ()
+    """Words of the label or, where no word fits, those that come closest; most weight first, none for a dead neuron."""
+    reason: str | None = None
+    """Why no word fits; None for a neuron with a label."""
+
+    @property
+    def closest(self) -> str | None:
+        """Word of the list that comes closest to the neuron, whether it fits or not; None for a dead neuron."""
+        return self.words[0] if self.words else self.concept
+
+    def label_text(self) -> str:
+        """Return what a table shows of the neuron's label."""
+        return shown(self.words[:WORDS_SHOWN] or [self.concept or ""], self.concept is not None, self.reason)
 
 
 @dataclass(frozen=True)
@@ -117,12 +133,12 @@ class Findings:
         if (self.target, self.versus) != (self.predicted, None):
             lines.append(f"explained: {printable(self.question)}")
         for layer, evidence in self.evidence.items():
-            shown = [one for one in evidence if one.contribution][:rows]
+            listed = [one for one in evidence if one.contribution][:rows]
             columns = [
-                Column("contribution", [f"{one.contribution:+.3f}" for one in shown], right=True),
-                Column("activation", [f"{one.activation:+.3f}" for one in shown], right=True),
-                Column("neuron", [str(one.neuron) for one in shown], right=True),
-                Column("concept", [one.concept or "–" for one in shown]),
+                Column("contribution", [f"{one.contribution:+.3f}" for one in listed], right=True),
+                Column("activation", [f"{one.activation:+.3f}" for one in listed], right=True),
+                Column("neuron", [str(one.neuron) for one in listed], right=True),
+                Column("concept", [one.label_text() for one in listed]),
             ]
             lines += ["", f"{printable(layer)}: {len(evidence)} neurons active", text_table(columns)]
         return "\n".join(lines)
@@ -152,7 +168,8 @@ class Findings:
 
 
 def _plain(row: ClassProbability | Evidence) -> dict[str, Any]:
-    return {column.name: getattr(row, column.name) for column in fields(row) if column.name != "where"}
+    plain = {column.name: getattr(row, column.name) for column in fields(row) if column.name != "where"}
+    return {**plain, "words": list(row.words), "closest": row.closest} if isinstance(row, Evidence) else plain
 
 
 def _with_map(evidence: Evidence, maps: bool) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lwta.dissection.labels.naming import Naming
+from lwta.dissection.trust.abstention import NEVER
 from lwta.support.tables import Column, text_table
 
 
@@ -36,8 +37,13 @@ class DividedBlock:
 class Audit:
     """Audit of the labels of a network: what stands out in them; as text, a table.
 
+    Only labels count: a neuron that no word fits carries no concept, whatever comes closest.
+
     Example:
-        >>> print(Audit(5, [SharedConcept("cat", {"act": [0, 1], "fc": [3]})], ["a yak"], []))
+        >>> shared = SharedConcept("cat", {"act": [0, 1], "fc": [3]})
+        >>> print(Audit(5, [shared], ["a yak"], [], neurons=6, dead=1, no_word_fits=2))
+        3 of 6 neurons have a label; of 2 no word fits, and 1 is never active.
+        <BLANKLINE>
         1 of 5 concepts are carried in several layers:
         concept  layers  neurons
         cat           2  act: 0, 1; fc: 3
@@ -55,6 +61,12 @@ class Audit:
     """Concepts that no neuron carries, in their order."""
     divided: list[DividedBlock]
     """Blocks of which several competitors carry one concept, by layer and block."""
+    neurons: int = 0
+    """Number of neurons of all layers, with and without a label."""
+    dead: int = 0
+    """Number of neurons without a label as they are never active."""
+    no_word_fits: int = 0
+    """Number of further neurons without a label."""
 
     def table(self, rows: int | None = 20) -> str:
         """Return the audit as text for the terminal, with the first ``rows`` of each list or all (None)."""
@@ -70,7 +82,17 @@ class Audit:
             parts[1] = f"{missing}: {', '.join(self.missing[:rows])}{left}"
         if self.divided:
             parts[2] = f"{divided}:\n{_divided_table(self.divided[:rows])}{_more(len(self.divided), rows)}"
-        return "\n\n".join(parts)
+        return "\n\n".join([self._counts(), *parts])
+
+    def _counts(self) -> str:
+        """Sentence of how many neurons have a label."""
+        none = []
+        if self.no_word_fits:
+            none.append(f"of {self.no_word_fits} no word fits")
+        if self.dead:
+            none.append(f"{self.dead} {'is' if self.dead == 1 else 'are'} never active")
+        labelled = self.neurons - self.dead - self.no_word_fits
+        return f"{labelled} of {self.neurons} neurons have a label{'; ' * bool(none)}{', and '.join(none)}."
 
     def to_dict(self) -> dict[str, Any]:
         """Return the audit as numbers, texts, lists and dictionaries alone."""
@@ -93,7 +115,10 @@ def audit(dissection: Naming) -> Audit:
     shared.sort(key=lambda one: (-len(one.neurons), -sum(map(len, one.neurons.values())), one.concept))
     missing = [name for concept, name in enumerate(names) if concept not in carriers]
     divided = [block for layer in labels for block in _divided(dissection, layer, labels[layer])]
-    return Audit(len(names), shared, missing, divided)
+    reasons = [reason for layer in dissection.layers for reason in dissection.reasons(layer)]
+    dead = reasons.count(NEVER)
+    without = len(reasons) - reasons.count(None) - dead
+    return Audit(len(names), shared, missing, divided, len(reasons), dead, without)
 
 
 def _divided(dissection: Naming, layer: str, labels: list[int]) -> list[DividedBlock]:

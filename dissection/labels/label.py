@@ -3,9 +3,34 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from lwta.dissection.trust.abstention import NEVER
 from lwta.support.exports import without_nan
+
+WORDS_SHOWN = 3
+"""Number of words that tables and pages show of a label of several."""
+
+
+def shown(words: Sequence[str], fits: bool, reason: str | None) -> str:
+    """Return what stands in the place of a label: its words, or that no word fits, and the closest.
+
+    Args:
+        words: words of the label, or the closest where none fits; none for a dead neuron.
+        fits: whether they fit.
+        reason: why not.
+
+    Example:
+        >>> shown(["cat", "fur"], True, None), shown(["cat"], False, "predicts too little")
+        ('cat + fur', 'no word fits (closest: cat)')
+        >>> shown([], False, "never active")
+        'never active'
+    """
+    if reason == NEVER:
+        return NEVER
+    named = " + ".join(words)
+    return named if fits else f"no word fits (closest: {named})" if named else "no word fits"
 
 
 class Label(NamedTuple):
@@ -59,10 +84,8 @@ class Label(NamedTuple):
 
     def text(self, words: int = 1) -> str:
         """Return what a table shows: up to so many words with a label, else that no word fits, and the closest."""
-        named = " + ".join(word for word, _ in self.words[:words]) or self.concept or ""
-        if self.concept is not None:
-            return named
-        return f"no word fits (closest: {named})" if named else "no word fits"
+        named = [word for word, _ in self.words[:words]] or [self.concept or ""]
+        return shown(named, self.concept is not None, self.reason)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the label as numbers, texts, lists and dictionaries alone, None for NaN; see docs/labels.md."""

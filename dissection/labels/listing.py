@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lwta.dissection.labels.label import Label
+from lwta.dissection.labels.label import WORDS_SHOWN, Label
 from lwta.support.exports import escaped_cell
 from lwta.support.tables import Column, text_table
-
-WORDS_SHOWN = 3
 
 
 def csv_rows(labels: Sequence[Label], runner_ups: int) -> list[list[str]]:

@@ -43,7 +43,7 @@ class Naming:
     recording: Recording = field(repr=False)
     concepts: Concepts = field(repr=False)
     similarity: str
-    """Name of the similarity that chose the labels; "auto" chooses one for each layer: see `similarity_of`."""
+    """Name of the similarity that chose the labels; "auto" chooses one for each layer: see `chosen`."""
     _chosen: dict[str, Chosen] = field(repr=False)
     device: torch.device = field(default=torch.device("cpu"), repr=False)
     """Device that computes similarities: a GPU, or the CPU."""

@@ -18,14 +18,13 @@ columns whose largest number is 1 to 32, and two are for any other.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from functools import cached_property
 from itertools import count
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 from typing_extensions import Self
-
-from lwta.kernels import winners_sum
 
 GRID = 22
 """Bits behind the binary point to which the numbers of X are rounded."""
@@ -110,15 +109,15 @@ class _Integers:
         return self._carried * CARRY + self._pending
 
     def state(self) -> dict[str, Tensor]:
-        """Return the sum as tensors, from which `restored` makes it again."""
+        """Return the sum as tensors, from which `restored` makes it again; what is added later is not in them."""
         self._carry()
-        return {"carried": self._carried, "pending": self._pending}
+        return {"carried": self._carried.clone(), "pending": self._pending.clone()}
 
     @classmethod
     def restored(cls, state: Mapping[str, Tensor]) -> Self:
         """Return the sum whose `state` this was."""
         found = cls(0, 0)
-        found._carried, found._pending, found._bound = state["carried"], state["pending"], CARRY
+        found._carried, found._pending, found._bound = state["carried"].clone(), state["pending"].clone(), CARRY
         return found
 
     def _carry(self) -> None:
@@ -129,16 +128,52 @@ class _Integers:
         self._bound = CARRY
 
 
-@dataclass(frozen=True)
-class Winning:
-    """Matrix A (n, D) that has one entry for each image and block of U competitors, its winner's; the rest is 0."""
+DENSE_COMPETITORS = 4
+"""Competitors in a block below which a dense product is faster than gather and scatter of the winners."""
 
-    values: Tensor
-    """Entries of the winners, (n, B) float64."""
-    index: Tensor
-    """Number of each winner in its block, (n, B), 0…U − 1."""
-    competitors: int
-    """Competitors in a block, U; D = B·U."""
+
+class _Winners:
+    """Which unit won each block on each image: the places of the entries of a `Winning` matrix.
+
+    Args:
+        index: (n, B), number of each winner in its block, 0…U − 1.
+        competitors: competitors in a block, U.
+    """
+
+    def __init__(self, index: Tensor, competitors: int) -> None:
+        self.index, self.competitors = index, competitors
+        self.blocks = index.shape[1]
+        self.columns = self.blocks * competitors
+
+    @cached_property
+    def places(self) -> Tensor:
+        """Column of each entry, (n·B,) int64."""
+        return (torch.arange(self.blocks) * self.competitors + self.index).flatten()
+
+    @cached_property
+    def by_column(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Entries in the order of their columns, the image of each, and the first of each column."""
+        short = self.columns <= torch.iinfo(torch.int16).max  # short numbers are sorted faster
+        order = (self.places.short() if short else self.places).argsort(stable=True)
+        counts = self.places.bincount(minlength=self.columns)
+        return order, order // self.blocks, counts.cumsum(0) - counts
+
+
+class Winning:
+    """Matrix A (n, D) that has one entry for each image and block of U competitors, its winner's; the rest is 0.
+
+    Args:
+        values: (n, B) float64, entries of the winners.
+        winners: their places.
+    """
+
+    def __init__(self, values: Tensor, winners: _Winners) -> None:
+        self.values, self._winners = values, winners
+
+    @classmethod
+    def of(cls, values: Tensor, index: Tensor, competitors: int) -> Winning:
+        """Return the matrix of winners (n, B), given by values and numbers in their blocks of so many competitors."""
+        return cls(values.double(), _Winners(index, competitors))
 
     def __len__(self) -> int:
         return len(self.values)
@@ -146,27 +181,36 @@ class Winning:
     @property
     def columns(self) -> int:
         """Number of columns, D."""
-        return self.values.shape[1] * self.competitors
+        return self._winners.columns
 
     def split(self, rows: int) -> list[Winning]:
         """Return the matrix in parts of so many rows; the last may have fewer."""
-        parts = zip(self.values.split(rows), self.index.split(rows), strict=True)
-        return [Winning(values, index, self.competitors) for values, index in parts]
+        if rows >= len(self):
+            return [self]
+        parts = zip(self.values.split(rows), self._winners.index.split(rows), strict=True)
+        return [Winning(values, _Winners(index, self._winners.competitors)) for values, index in parts]
 
     def with_values(self, values: Tensor) -> Winning:
         """Return the matrix with other entries of the same winners."""
-        return Winning(values, self.index, self.competitors)
+        return Winning(values, self._winners)
 
     def product(self, x: Tensor) -> Tensor:
-        """Return Aᵀx, (D, d) float64, by gather and scatter of the winners alone."""
-        return winners_sum(self.values, self.index, x, self.competitors)
+        """Return Aᵀx, (D, d) float64, by gather and scatter of the winners alone, where that is faster.
+
+        It is `lwta.kernels.winners_sum` of numbers whose sums are exact, with the winners sorted once for all of them.
+        """
+        if x.shape[1] == 1:
+            return torch.bincount(self._winners.places, (self.values * x).flatten(), minlength=self.columns)[:, None]
+        if self._winners.competitors < DENSE_COMPETITORS:
+            dense = torch.zeros(len(self), self.columns, dtype=self.values.dtype)
+            return dense.scatter_(1, self._winners.places.view(self.values.shape), self.values).T @ x
+        order, images, starts = self._winners.by_column
+        return embedding_bag(images, x, starts, per_sample_weights=self.values.flatten()[order], mode="sum")
 
     def largest(self) -> Tensor:
         """Return the largest magnitude in each column, (D,)."""
-        blocks = self.values.shape[1]
-        columns = torch.arange(blocks) * self.competitors + self.index
-        found = torch.zeros(blocks * self.competitors, dtype=self.values.dtype)
-        return found.scatter_reduce_(0, columns.flatten(), self.values.abs().flatten(), "amax")
+        found = torch.zeros(self.columns, dtype=self.values.dtype)
+        return found.scatter_reduce_(0, self._winners.places, self.values.abs().flatten(), "amax")
 
 
 class ExactProduct:

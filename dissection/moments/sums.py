@@ -15,6 +15,9 @@ from lwta.dissection.recording.recording import Shard
 
 ONE = 2.0**-GRID
 """Stand-in for 1 in products: it is the integer 1 of `ExactProduct`, so that carries are rare."""
+SHARE = 2.0**-25
+"""Share of the largest number below which others are negligible in AᵀF: two products then do for any column, and cut
+off no more than float32 does. Covariances are differences, in which a mean far from 0 leaves what was cut off."""
 FINE = 2.0**-40
 """Share of the largest number below which others are negligible in Σa and Σa², whose difference is the variance."""
 
@@ -60,11 +63,11 @@ class ProbeSums:
     def state(self) -> dict[str, Tensor]:
         """Return the sums as tensors by name, from which `restore` makes them again."""
         parts = _named("gram", [gram.state() for gram in self._grams])
-        return {"counts": self._counts, "width": torch.tensor(self._width), **parts}
+        return {"counts": self._counts.clone(), "width": torch.tensor(self._width), **parts}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Take over the sums whose `state` this was."""
-        self._counts, self._width = state["counts"], int(state["width"])
+        self._counts, self._width = state["counts"].clone(), int(state["width"])
         for fold, gram in enumerate(self._grams):
             gram.restore(_of(state, f"gram.{fold}."))
 
@@ -77,7 +80,7 @@ class LayerSums:
     """
 
     def __init__(self, folds: int) -> None:
-        self._products = [ExactProduct() for _ in range(folds)]  # AᵀF, (D, d)
+        self._products = [ExactProduct(SHARE) for _ in range(folds)]  # AᵀF, (D, d)
         self._sums = [ExactProduct(FINE) for _ in range(folds)]  # Σa·ONE, (D, 1)
         self._squares = [ExactProduct(FINE) for _ in range(folds)]  # Σa²·ONE, (D, 1)
         self._shape = (0, 0)
@@ -164,7 +167,7 @@ def rows_of(activations: Activations) -> Tensor | Winning:
         if bool((activations.counts == blocks).all()):
             units = activations.units.view(-1, blocks).long()
             index = units % activations.competitors
-            return Winning(activations.values.view(-1, blocks).double(), index, activations.competitors)
+            return Winning.of(activations.values.reshape(-1, blocks), index, activations.competitors)
     return activations.dense()
 
 

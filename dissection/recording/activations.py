@@ -97,11 +97,17 @@ class WinnerActivations:
 
     def select(self, mask: Tensor) -> WinnerActivations:
         """Return the wins on those of the n images at which a mask (n,) is True."""
-        wins = mask[self.images()]
+        alike = len(self.counts) > 0 and bool((self.counts == self.counts[0]).all())
+        if alike:  # rows of equal length: whole rows are copied
+            rows = [part.view(len(self.counts), -1)[mask].flatten() for part in (self.values, self.units, self.shares)]
+        else:
+            wins = mask[self.images()]
+            rows = [part[wins] for part in (self.values, self.units, self.shares)]
+        values, units, shares = rows
         return WinnerActivations(
-            values=self.values[wins],
-            units=self.units[wins],
-            shares=self.shares[wins],
+            values=values,
+            units=units,
+            shares=shares,
             counts=self.counts[mask],
             neurons=self.neurons,
             competitors=self.competitors,

@@ -24,6 +24,11 @@ from lwta.models.config import class_names_of
 from lwta.support.exports import without_nan, write_json
 from lwta.support.tables import Column, text_table
 
+CONTROLS = (
+    "Controls: of shuffled activations and by other neurons' words there is nothing to say; a layer whose own axes "
+    "mean something does better than its random rotation:\n"
+)
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -205,7 +210,7 @@ def compare(scores: Mapping[str, Scores]) -> str:
         parts.append("Output neurons:\n" + text_table(_network([name for name, _ in outputs]) + columns))
     controlled = [(name, row) for name, row in rows if row.controls]
     if controlled:
-        parts.append("Controls, of which labels should say nothing:\n" + _controls(controlled))
+        parts.append(CONTROLS + _controls(controlled))
     verdicts = [verdict(trust_of(row), f"{name}, {row.layer}" if name else row.layer) for name, row in rows]
     parts += [sentence for sentence in verdicts if sentence is not None]
     return "\n\n".join(parts)

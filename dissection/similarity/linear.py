@@ -15,7 +15,9 @@ WORDS = 5
 MOST_WORDS = 10
 TEMPERATURE = 0.2
 ROUNDS = 4  # in which weights and confusions settle
-SWEEPS = 15  # over the weights, in each round
+SWEEPS = 4  # over the weights before it is tried which of them stay above 0
+TRIALS = 25
+NEGLIGIBLE = 1e-5  # share of the largest weight of a neuron below which one is rounding
 NEURONS = 512  # at a time, of which the gains of all words are held
 
 
@@ -28,7 +30,7 @@ class Linear(FromMoments):
     words. Here the target is a_i − Σ_j p_ij·a_j, the activation less that of the neurons with which the explanation so
     far would confuse it: p_i = softmax_j(corr(â_i, a_j) / τ), settled together with the weights. This is an ascent on
     r_ii − τ·log Σ_j exp(r_ij / τ), the log-probability that the explanation picks the neuron out of its layer, which
-    `Specific` maximises with one word.
+    `Specific` maximises with one word. A neuron without others beside it is itself the target.
 
     `scores` are the correlations of `Correlation`. Everything follows from the moments of the layer.
 
@@ -42,8 +44,8 @@ class Linear(FromMoments):
         >>> a = torch.tensor([[2.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
         >>> linear = Linear(words=2)
         >>> linear.update(Shard(torch.arange(4), torch.eye(4), DenseActivations(a)))
-        >>> linear.explain(torch.eye(4)).concepts[0].tolist()
-        [0, 1]
+        >>> linear.explain(torch.eye(4)).concepts.tolist()
+        [[0, 1], [2, 3]]
     """
 
     name = "linear"
@@ -87,6 +89,7 @@ class _Fit:
 
     def __init__(self, statistics: Statistics, directions: Tensor, temperature: float) -> None:
         self._alive = statistics.deviations > 0
+        self._rivals = int(self._alive.sum()) > 1
         self._cross = statistics.cross.float()  # (D, d)
         self._words = directions.float()  # (M, d): contrasts in units of their deviations
         self._covariance = statistics.covariance.float()
@@ -108,7 +111,7 @@ class _Fit:
 
     def _target(self, confusions: Tensor) -> Tensor:
         """Covariance with the embeddings of what each neuron has and its likes have not, (D, d)."""
-        return self._cross - confusions @ self._cross
+        return self._cross - confusions @ self._cross if self._rivals else self._cross
 
     def _next(self, chosen: _Chosen) -> Tensor:
         """Index of the word that would explain most of what is left of each neuron's target, (D,)."""
@@ -146,7 +149,9 @@ class _Fit:
 
 
 def non_negative(gram: Tensor, goal: Tensor) -> Tensor:
-    """Return the weights w ≥ 0 that minimise wᵀGw / 2 − gᵀw, by descent in one coordinate after the other.
+    """Return the weights w ≥ 0 that minimise wᵀGw / 2 − gᵀw.
+
+    Descent in one coordinate after the other finds which weights are above 0; a system of equations gives their values.
 
     Args:
         gram: (D, k, k), G of each neuron, with a positive diagonal.
@@ -157,9 +162,34 @@ def non_negative(gram: Tensor, goal: Tensor) -> Tensor:
         tensor([[2., 0.]])
     """
     weights = torch.zeros_like(goal)
+    pending = torch.arange(len(goal))  # neurons of which it is not known yet which weights stay above 0
+    for _ in range(TRIALS):
+        swept = _swept(gram[pending], goal[pending], weights[pending])
+        exact, settled = _with_support(gram[pending], goal[pending], swept > 0)
+        weights[pending] = torch.where(settled[:, None], exact, swept)
+        pending = pending[~settled]
+        if not len(pending):
+            break
+    return torch.where(weights > NEGLIGIBLE * weights.amax(1, keepdim=True), weights, 0)
+
+
+def _swept(gram: Tensor, goal: Tensor, weights: Tensor) -> Tensor:
+    """Return the weights after some sweeps of descent in one coordinate after the other."""
+    weights = weights.clone()
     for _ in range(SWEEPS):
         for k in range(goal.shape[1]):
             own = gram[:, k, k].clamp_min(1e-12)
             others = (gram[:, k] * weights).sum(1) - gram[:, k, k] * weights[:, k]
             weights[:, k] = ((goal[:, k] - others) / own).clamp_min(0)
     return weights
+
+
+def _with_support(gram: Tensor, goal: Tensor, support: Tensor) -> tuple[Tensor, Tensor]:
+    """Solve for the weights in a support (D, k), and tell for which neurons they are the minimum, (D,)."""
+    inside = support[:, :, None] & support[:, None, :]
+    system = torch.where(inside, gram, torch.eye(goal.shape[1], dtype=gram.dtype)).double()
+    exact = torch.linalg.solve_ex(system, (goal * support).double()[..., None]).result[..., 0]
+    slope = (gram.double() @ exact[..., None])[..., 0] - goal
+    falls = (slope < -1e-5 * goal.abs().amax(1, keepdim=True)) & ~support
+    settled = ~((exact < 0) | ~exact.isfinite() | falls).any(1)
+    return exact.to(goal.dtype), settled

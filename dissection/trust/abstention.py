@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import floor
 
 from torch import Tensor
 
@@ -53,10 +54,13 @@ class Abstention:
         if r != r:
             return NOTHING
         if r < self.r:
-            return f"predicts too little: r = {r:.2f} on images left out, {self.r:.2f} is needed"
+            return f"predicts too little: r = {floor(100 * r) / 100:.2f} on images left out, {self.r:.2f} is needed"
         if rank > 1:
             others = f"{rank - 1} other neurons" if rank > 2 else "another neuron"
             return f"not told apart: the words predict {others} of the layer better"
         if percentile < self.null_percentile:
-            return f"not its own: {100 - percentile:.0f} % of other neurons' words predict it better"
+            share = f"{100 - percentile:.0f} %"
+            return (
+                f"not its own: {share} of other neurons' words, or of words for shuffled activations, predict as well"
+            )
         return None

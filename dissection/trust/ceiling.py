@@ -25,11 +25,11 @@ def ceiling(moments: Moments) -> Tensor:
     nothing = torch.full((moments.neurons,), torch.nan, dtype=torch.float64)
     if len(folds) < 2 or moments.counts.sum() < LEAST_IMAGES:
         return nothing
-    held_out = [HeldOut(moments) for _ in PENALTIES]
+    held_out = [HeldOut(moments.neurons) for _ in PENALTIES]
     for fold in folds:
-        known = moments.statistics([other for other in folds if other != fold])
+        known, new = moments.statistics([other for other in folds if other != fold]), moments.statistics([fold])
         for penalty, sums in zip(PENALTIES, held_out, strict=True):
-            sums.add(known, [fold], ridge(known, penalty))
+            sums.add(known, [new], ridge(known, penalty))
     found = [sums.own() for sums in held_out]
     return max(found, key=lambda r: float(r.nanmean().nan_to_num(nan=-1)))
 

@@ -18,6 +18,13 @@ GAIN = 0.001
 """Least gain of a further word, on images left out, in the log-probability that a neuron is picked out of its layer."""
 PICKING = 0.2
 """Temperature of that probability, a softmax over correlations: that of `lwta.dissection.similarity.linear.Linear`."""
+SPREAD = 1.6
+"""Deviation of the cross-validated correlations of shuffled activations, in units of 1/√images. It would be 1 for given
+words; but of two folds each has a part in choosing the other's words, so what they share by chance counts twice."""
+GAINED = 1.0
+"""Mean of the same, in the same units, where the number of words is chosen by it as well."""
+TIED = 1e-5
+"""Difference below which two correlations are equal: neurons of the same word differ by the rounding of float32."""
 STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
 """97.5 % quantiles of Student's t with 1, 2, 3, … degrees of freedom."""
 
@@ -105,15 +112,15 @@ def cross_validated(
     if len(folds) < 2 or images < LEAST_IMAGES:
         return Judged(final[-1], _unknown(moments.neurons, images), [])
     groups_left_out = [[fold] for fold in folds] if groups is None else [_present(group, folds) for group in groups]
-    sums, choices = [HeldOut(moments) for _ in final], []
+    sums, choices = [HeldOut(moments.neurons) for _ in final], []
     for group in groups_left_out:
         training = [fold for fold in folds if fold not in group]
         if not group or not training:
             continue
         choices.append((group, explain(training)))
-        known = moments.statistics(training)
+        known, new = moments.statistics(training), [moments.statistics([fold]) for fold in group]
         for total, words in zip(sums, choices[-1][1], strict=True):
-            total.add(known, group, words.directions(known, directions))
+            total.add(known, new, words.directions(known, directions))
     if not choices:  # all images are in folds that are left out together
         return Judged(final[-1], _unknown(moments.neurons, images), [])
     lengths = _lengths([total.picked() for total in sums])
@@ -125,26 +132,24 @@ class HeldOut:
     """Covariances of what is predicted for each neuron with each neuron's activation, summed up over folds.
 
     Args:
-        moments: moments of the layer by fold.
+        neurons: number of neurons in the layer, D.
     """
 
-    def __init__(self, moments: Moments) -> None:
-        self._moments = moments
-        self._covariances = torch.zeros(moments.neurons, moments.neurons)  # [i, j]: words of i, activation of j
+    def __init__(self, neurons: int) -> None:
+        self._covariances = torch.zeros(neurons, neurons)  # [i, j]: words of i, activation of j
         self._by_fold: list[tuple[Tensor, Tensor, Tensor]] = []  # own covariance, variances of prediction and neuron
 
-    def add(self, known: Statistics, folds: Sequence[int], directions: Tensor) -> None:
+    def add(self, known: Statistics, folds: Sequence[Statistics], directions: Tensor) -> None:
         """Judge predictions on some folds.
 
         Args:
             known: statistics of the other folds, by which the predictions were chosen.
-            folds: folds to judge on.
+            folds: statistics of each of the folds to judge on.
             directions: (D, d); the product of an image's embedding and row i predicts neuron i.
         """
         scale = known.scales(directions)[:, None]
         predicted = torch.where(scale > 0, directions / scale, 0)  # so that no fold counts more than others
-        for fold in folds:
-            new = self._moments.statistics([fold])
+        for new in folds:
             activation = new.cross * new.deviations[:, None]  # (D, d) covariances in the neuron's units
             self._covariances += (new.images * predicted).float() @ activation.float().T
             own = new.images * (predicted * activation).sum(1)
@@ -228,15 +233,16 @@ def _trust(sums: list[HeldOut], lengths: Tensor, moments: Moments, images: int) 
         low[rows], high[rows] = (end[rows] for end in sums[k].interval())
     judged = ~r.isnan()
     others = matrix.nan_to_num(nan=-2)  # a constant neuron is predicted by nothing
-    own = others.diagonal().clone().double()
-    rank = torch.where(judged, 1 + (others > own[:, None]).sum(1), 0)
-    below = (others[judged] < own).sum(0).double() if judged.any() else torch.zeros(neurons).double()
+    own = others.diagonal().clone()
+    rank = torch.where(judged, 1 + (others > own[:, None] + TIED).sum(1), 0)
+    below = (others[judged] < own - TIED).sum(0).double()
     rivals = judged.sum() - judged.long()
     of_words = torch.where(rivals > 0, below / rivals.clamp_min(1), 1)
     degrees = max(images - len(moments.folds), 1)
-    of_shuffles = torch.special.ndtr(r * math.sqrt(degrees))  # correlations of shuffled activations: N(0, 1/n)
+    by_chance = GAINED if len(sums) > 1 else 0.0
+    of_shuffles = torch.special.ndtr((_fisher(r) * math.sqrt(degrees) - by_chance) / SPREAD)
     percentile = 100 * torch.minimum(of_words, of_shuffles).masked_fill(~judged, math.nan)
-    summed = matrix.nan_to_num(nan=0).masked_fill_(~judged[:, None], 0).sum(0).double() - own.nan_to_num(nan=0)
+    summed = matrix.nan_to_num(nan=0).masked_fill_(~judged[:, None], 0).sum(0).double() - own
     of_others = (summed / rivals.clamp_min(1)).masked_fill(~judged | (rivals < 1), math.nan)
     return Trust(r, low, high, rank, percentile, of_others, images)
 

@@ -30,9 +30,9 @@ class FoundModel(NamedTuple):
     """Preprocessing of the network; None if the network itself carries it, as timm's do, or if it is not known."""
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
+def add_model(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     """Add the options that name a network, for `find_model`."""
-    parser.add_argument("--model", required=True, help=FORMS)
+    parser.add_argument("--model", required=required, help=FORMS)
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="weights to load into the network")
     parser.add_argument("--transform", metavar="FILE.py:FUNCTION", help="the network's preprocessing, if it has none")
 

@@ -31,6 +31,11 @@ STROKES = (
 )
 """Concepts of the tiny CLIP for digits, besides their names."""
 
+LEGEND = (
+    "r: how well the words predict the neuron, on digits they were not chosen by, 0 to 1; "
+    '"no word fits": r is too low, or they predict another neuron better.'
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `lwta demo`."""
@@ -70,6 +75,7 @@ def _show(arguments: argparse.Namespace) -> dict[str, Any]:
         transform=digits.as_pixels,
         seed=arguments.seed,
     )
+    print(f"   {LEGEND}")
     for layer in LAYERS:
         print(dissection.table(layer, rows=10))
     named = sum(row.concept == digits.NAMES[row.neuron] for row in dissection.labels("output"))

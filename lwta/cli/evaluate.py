@@ -1,10 +1,10 @@
-"""Score the dissection in a store: how readable every layer is, how true the labels are, how output neurons are named.
+"""Score the dissection in a store: how readable every layer is, how far labels can be trusted, beside controls.
 
 Examples:
   lwta evaluate STORE                                            # every layer
   lwta evaluate STORE --class-names classes.txt --output-layer fc  # are output neurons named as what they are?
   lwta evaluate LWTA_STORE --compare RELU_STORE                  # two networks in one table
-  lwta evaluate STORE --control UNTRAINED_STORE                  # the same network without training as a control
+  lwta evaluate STORE --control untrained --model run --probe photos/  # beside the same network without training
   lwta evaluate STORE --json scores.json                         # "-" prints it
 """
 
@@ -14,11 +14,16 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
+from lwta.cli._networks import add_model, find_function, find_model
 from lwta.cli._options import add_store, find_labeler, open_dissection
 from lwta.cli._output import add_json, emit
-from lwta.dissection import Dissection
+from lwta.dissection import Dissection, dissect
 from lwta.dissection.scoring import Scores, compare
+from lwta.models.untrained import untrained
+from lwta.support.processes import own_device
 from lwta.support.text import read_lines
+
+UNTRAINED = "untrained"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,12 +45,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--control",
-        type=Path,
         nargs="+",
         default=[],
         metavar="STORE",
-        help="stores of networks whose labels should say less, such as one that `lwta dissect --untrained` filled",
+        help="stores of networks to compare labels with, or 'untrained': the network itself without its training, for "
+        "which --model and --probe must be given; it is recorded in the store, beside the trained one",
     )
+    add_model(parser, required=False)
     add_json(parser)
 
 
@@ -54,8 +60,11 @@ def run(arguments: argparse.Namespace) -> int:
     names = None if arguments.class_names is None else read_lines(arguments.class_names)
     scores: dict[str, Scores] = {}
     controls: dict[str, Dissection] = {}
-    for store in arguments.control:
-        controls[_unused(store.name or str(store), controls)] = _open(arguments, store)
+    for control in arguments.control:
+        if control == UNTRAINED:
+            controls[UNTRAINED] = _untrained(arguments)
+        else:
+            controls[_unused(Path(control).name or control, controls)] = _open(arguments, Path(control))
     for store in (arguments.store, *arguments.compare):
         dissection = _open(arguments, store)
         found = dissection.scores(names, arguments.output_layer, find_labeler(arguments), controls)
@@ -66,6 +75,28 @@ def run(arguments: argparse.Namespace) -> int:
         (found,) = scores.values()
         emit(found.to_dict(), found, arguments.json)
     return 0
+
+
+def _untrained(arguments: argparse.Namespace) -> Dissection:
+    """Dissect the network of a store as it was before training, and record that in the same store."""
+    if arguments.model is None or arguments.probe is None:
+        raise ValueError("--control untrained needs the network and the images: give --model and --probe")
+    trained, found = _open(arguments, arguments.store), find_model(arguments.model, weights=False)
+    transform = find_function("--transform", arguments.transform) if arguments.transform else found.transform
+    recording = trained.recording
+    return dissect(
+        untrained(found.model),
+        list(recording.chosen.values()),
+        arguments.probe,
+        clip=trained.clip,
+        concepts=trained.concepts,
+        similarity=find_labeler(arguments),
+        pool=recording.pool,
+        transform=transform,
+        store=arguments.store,
+        name=f"{arguments.name or type(found.model).__name__}-{UNTRAINED}",
+        device=own_device(arguments.device),
+    )
 
 
 def _open(arguments: argparse.Namespace, store: Path) -> Dissection:

@@ -1,7 +1,7 @@
 """Explain predictions on images: which neurons were active, what they stand for and contributed to the class.
 
-The store names the neurons; the network must be the one that was recorded there. Probabilities are averaged over the
-draws of the winners; neurons and contributions are those of the first draw.
+The store names the neurons that a word fits; the network must be the one that was recorded there. Probabilities are
+averaged over the draws of the winners; neurons and contributions are those of the first draw.
 
 Examples:
   lwta explain ship.jpg --model timm:resnet18 --checkpoint weights.pt --store store

@@ -3,6 +3,8 @@
 Examples:
   lwta relabel STORE --concepts mine.txt                # other words
   lwta relabel STORE --similarity cos --out labels.csv  # another similarity
+  lwta relabel STORE --words 1                          # one word for each neuron instead of up to five
+  lwta relabel STORE --no-abstain                       # the closest word also where none fits
   lwta relabel STORE --layers fc --json -               # for another program
 """
 

@@ -30,5 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     dissection = open_dissection(arguments)
     page = dissection.to_report(arguments.out, title=arguments.title, top=arguments.top)
     layers = json.loads(page.with_name(FIGURES).read_text(encoding="utf-8"))
-    emit({"index": str(page), "layers": layers}, f"The atlas: {page}  (open it in a browser)", arguments.json)
+    verdicts = [layer["verdict"] for layer in layers if layer["verdict"] is not None]
+    text = "\n".join([f"The atlas: {page}  (open it in a browser)", *verdicts])
+    emit({"index": str(page), "layers": layers}, text, arguments.json)
     return 0

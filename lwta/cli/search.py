@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
         findings, text = audit.to_dict(), audit.table()
     else:
         found = dissection.search(arguments.text, arguments.n)
-        findings, text = {"text": arguments.text, "neurons": [neuron._asdict() for neuron in found]}, _table(found)
+        findings, text = {"text": arguments.text, "neurons": [neuron.to_dict() for neuron in found]}, _table(found)
     emit(findings, text, arguments.json)
     return 0
 
@@ -50,6 +50,7 @@ def _table(found: Sequence[Found]) -> str:
         Column("layer", [neuron.layer for neuron in found]),
         Column("neuron", [str(neuron.neuron) for neuron in found], right=True),
         Column("score", [f"{neuron.score:.3f}" for neuron in found], right=True),
-        Column("its concept", [neuron.concept or "–" for neuron in found]),
+        Column("its concept", [neuron.label_text() for neuron in found]),
+        Column("r", ["–" if neuron.r != neuron.r else f"{neuron.r:.2f}" for neuron in found], right=True),
     ]
     return text_table(columns)

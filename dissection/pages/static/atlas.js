@@ -17,8 +17,7 @@ function layerPage(cards) {
     const text = search.value.trim().toLowerCase();
     let count = 0;
     all.forEach((card, place) => {
-      const dead = card.classList.contains("dead");
-      const fits = filter.value === "all" || (filter.value === "dead") === dead;
+      const fits = filter.value === "all" || card.classList.contains(filter.value);
       card.hidden = !(fits && words[place].includes(text));
       count += !card.hidden;
     });
@@ -37,8 +36,9 @@ function layerPage(cards) {
       cards.replaceChildren(...blocks);
     } else {
       const value = (card) => (by === "n" ? -card.dataset.n : Number(card.dataset[by]));
+      const word = (card) => (card.matches(".named") ? "" : "\uffff") + (card.dataset.q || "\uffff"); // labels first
       const order = by === "q"
-        ? (a, b) => (a.dataset.q || "\uffff").localeCompare(b.dataset.q || "\uffff")
+        ? (a, b) => word(a).localeCompare(word(b))
         : (a, b) => value(b) - value(a);
       cards.className = "flat";
       cards.replaceChildren(...[...all].sort((a, b) => order(a, b) || a.dataset.n - b.dataset.n));
@@ -66,11 +66,12 @@ function layerPage(cards) {
 function overview(input) {
   const LIMIT = 50;
   const words = CONCEPTS.map(([concept]) => concept.toLowerCase());
-  function entry([concept, page, layer, neuron, score]) {
+  function entry([concept, page, layer, neuron, r, fits]) {
     const item = document.createElement("li"), link = document.createElement("a"), place = document.createElement("span");
     link.href = `${page}#neuron-${neuron}`;
-    link.textContent = concept;
-    place.textContent = `${layer} #${neuron}, ${score}`;
+    link.textContent = fits ? concept : `no word fits (closest: ${concept})`;
+    link.className = fits ? "" : "nofit";
+    place.textContent = `${layer} #${neuron}` + (r === null ? "" : `, r ${r.toFixed(2)}`);
     place.className = "soft number";
     item.append(link, place);
     return item;
@@ -78,6 +79,8 @@ function overview(input) {
   function show() {
     const text = input.value.trim().toLowerCase();
     const found = text ? CONCEPTS.filter((_, place) => words[place].includes(text)) : [];
+    const rank = ([concept, , , , , fits]) => (fits ? 0 : 2) + (concept.toLowerCase().startsWith(text) ? 0 : 1);
+    found.sort((a, b) => rank(a) - rank(b)); // words that fit before others, first words before further ones
     const more = found.length > LIMIT ? `, the first ${LIMIT} of them` : "";
     byId("found").textContent = text ? several(found.length, "neuron") + more : "";
     byId("results").replaceChildren(...found.slice(0, LIMIT).map(entry));

@@ -20,8 +20,8 @@ def test_an_explanation_is_one_file(tmp_path: Path) -> None:
     model.mean = nn.Identity()  # type: ignore[assignment]
     model.flat = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())  # type: ignore[assignment]
     keys = [key for key, _ in images(3)]
-    clip = Embeddings(keys, torch.ones(3, 2), [EVIL], torch.ones(1, 2))
-    result = dissected(model, ["act"], probe=images(3), clip=clip, concepts=[EVIL])
+    clip = Embeddings(keys, torch.eye(3), [EVIL, "b"], torch.eye(3)[:2])
+    result = dissected(model, ["act"], probe=images(3), clip=clip, concepts=[EVIL, "b"])
     explanation = result.explain(images(2)[1][1], class_names=[EVIL, "b", "c"])
     explanation.to_html(tmp_path / "why.html", title=EVIL)
     assert [path.name for path in tmp_path.iterdir()] == ["why.html"]
@@ -44,3 +44,18 @@ def test_an_explanation_is_one_file(tmp_path: Path) -> None:
     explanation.to_html(tmp_path / "why.html", image=Image.new("RGB", (40, 20)))
     first = Page((tmp_path / "why.html").read_text(encoding="utf-8")).all("img")[0]
     assert (first["width"], first["height"]) == ("40", "20")
+
+
+def test_a_neuron_that_no_word_fits_shows_the_closest_and_why(tmp_path: Path) -> None:
+    result = dissected()
+    explanation = result.explain(images(3)[2][1])
+    evidence = next(one for one in explanation.evidence["act"] if one.concept is None and one.closest is not None)
+    assert evidence.reason == result.labels("act")[evidence.neuron].reason
+    told = f"no word fits (closest: {evidence.closest}"
+    assert told in str(explanation)
+    row = next(one for one in explanation.to_dict()["evidence"]["act"] if one["neuron"] == evidence.neuron)
+    assert (row["concept"], row["closest"], row["reason"]) == (None, evidence.closest, evidence.reason)
+    explanation.to_html(tmp_path / "why.html")
+    page = Page((tmp_path / "why.html").read_text(encoding="utf-8"))
+    assert told in page.text
+    assert evidence.reason in {tag.get("title") for tag in page.all("span")}

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from lwta.dissection import Dissection
 from lwta.dissection.labels.audit import Audit, DividedBlock, SharedConcept
-from tests.support.worlds import COLOURS, dissected
+from lwta.dissection.similarity.base import Words
+from tests.support.worlds import COLOURS, dissected, embeddings, images
 
 world = cache(dissected)
 
@@ -22,11 +23,9 @@ def labelled(act: list[int], head: list[int]) -> Dissection:
     """The small world with labels of one's choice, −1 for none."""
     result, labels = world(), {}
     for layer, concepts in {"act": act, "head": head}.items():
-        scores = torch.zeros(len(concepts), len(result.concepts))
-        for neuron, concept in enumerate(concepts):
-            scores[neuron] = float("nan") if concept < 0 else torch.eye(len(result.concepts))[concept]
-        labels[layer] = scores
-    return replace(result, _scores=labels)
+        words = Words(torch.tensor(concepts)[:, None], torch.ones(len(concepts), 1))
+        labels[layer] = result.chosen(layer)._replace(words=words)
+    return replace(result, _chosen=labels, abstention=None)
 
 
 def test_audit() -> None:
@@ -49,6 +48,19 @@ def test_audit() -> None:
 def test_audit_of_nothing() -> None:
     found = labelled([-1] * 4, [-1] * 3).audit()
     assert (found.shared, len(found.missing), found.divided) == ([], 4, [])
+    assert found.table().startswith("0 of 7 neurons have a label; of 7 no word fits.\n")
+
+
+def test_neurons_without_a_label_carry_no_concept_and_are_counted() -> None:
+    reds = [pair for pair in images(60) if pair[0].startswith("red")]
+    result = dissected(probe=reds, clip=embeddings([key for key, _ in images(60)]))
+    reasons = [reason for layer in result.layers for reason in result.reasons(layer)]
+    found = result.audit()
+    assert (found.neurons, found.dead) == (7, 2)  # green and blue never win
+    assert found.no_word_fits == 7 - 2 - reasons.count(None)
+    carried = {label.concept for layer in result.layers for label in result.labels(layer)} - {None}
+    assert set(found.missing) == {*result.concepts.names} - carried
+    assert "2 are never active" in found.table()
 
 
 @settings(deadline=None)

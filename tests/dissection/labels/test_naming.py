@@ -114,7 +114,7 @@ def test_table() -> None:
     assert table[0] == "act: 4 neurons, 10 images, 4 concepts, a word fits 0, 2 never won"
     assert table[1].split() == ["neuron", "stands", "for", "r", "95", "%", "rank", "wins", "runner-ups"]
     assert re.split(r"  +", table[2].strip())[:5] == ["0", "no word fits (closest: a red thing)", "–", "–", "–"]
-    assert re.split(r"  +", table[3].strip()) == ["1", "no word fits", "–", "–", "–", "0"]
+    assert re.split(r"  +", table[3].strip()) == ["1", "never active", "–", "–", "–", "0"]
     assert table[4] == "… and 2 neurons more"
     assert "wins" not in result.table("head").splitlines()[1]
     every = result.relabel(similarity="cos", abstain=False).table("act").splitlines()

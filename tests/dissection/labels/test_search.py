@@ -48,9 +48,31 @@ def test_some_layers_and_some_neurons() -> None:
 
 def test_the_dead_are_not_found() -> None:
     reds = [pair for pair in images(30) if pair[0].startswith("red")]
-    found = dissected(probe=reds, layers="act").search("a red thing")
+    found = dissected(probe=reds, layers="act", similarity="soft_wpmi").search("a red thing")
     assert [one.neuron for one in found] == [0, 3]
     assert not any(math.isnan(one.score) for one in found)
+
+
+def test_neurons_that_no_word_fits_are_found_with_the_closest() -> None:
+    result = dissected()
+    labels = {(layer, label.neuron): label for layer in result.layers for label in result.labels(layer)}
+    found = result.search("a blue thing", n=100)
+    assert {one.concept is None for one in found} == {True, False}
+    for one in found:
+        label = labels[one.layer, one.neuron]
+        assert (one.concept, one.closest, one.reason, one.rank) == (
+            *(label.concept, label.closest, label.reason),
+            label.rank,
+        )
+        assert one.label_text() == label.text(3)
+        assert one.r == label.r or (math.isnan(one.r) and math.isnan(label.r))
+        assert one.to_dict()["closest"] == label.closest
+        assert (one.concept is None) == one.label_text().startswith("no word fits")
+
+
+def test_constant_neurons_are_not_found_by_correlation() -> None:
+    reds = [pair for pair in images(30) if pair[0].startswith("red")]
+    assert [one.neuron for one in dissected(probe=reds, layers="act").search("a red thing")] == [0]
 
 
 def test_ones_own_similarity() -> None:
@@ -64,7 +86,9 @@ def test_ones_own_similarity() -> None:
 def test_any_text_with_the_embedded_clip() -> None:
     reds = [(key, image.resize((32, 32))) for key, image in images(12)]
     result = dissected(clip=ClipEncoder("tiny"), concepts=Concepts(["circle", "square"]), probe=reds, layers="act")
-    assert {one.concept for one in result.search("red")} <= {"circle", "square"}
+    found = result.search("red")
+    assert {one.closest for one in found} <= {"circle", "square"}
+    assert {one.label_text().partition(":")[0] for one in found} == {"no word fits (closest"}  # four images are too few
 
 
 @pytest.mark.parametrize(

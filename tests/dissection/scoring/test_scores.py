@@ -204,7 +204,7 @@ def test_networks_side_by_side(tmp_path: Path) -> None:
         ["LWTA", "head"],
         ["ReLU", "head"],
     ]
-    controls = table.split("Controls, of which labels should say nothing:\n")[1].splitlines()
+    controls = table.split("its random rotation:\n")[1].splitlines()
     assert [line.split()[:4] for line in controls[1:6]] == [
         ["LWTA", "act", "the", "layer"],
         ["LWTA", "act", "shuffled", "activations"],

@@ -22,6 +22,12 @@ def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert [one["concept"] for one in findings["labels"]["output"]] == list(NAMES)
     assert [one["versus_name"] for one in findings["explanations"]] == [None, None, "one"]
     assert "Explaining one image" in captured.err
+    assert "r: how well the words predict the neuron" in captured.err
+    assert "no word fits (closest: " in captured.err
+    for layer, labels in findings["labels"].items():
+        named = [one for one in labels if one["concept"] is not None]
+        assert all(one["r"] >= 0.2 and one["told_apart"] and one["reason"] is None for one in named)
+        assert len(named) >= len(labels) / 5, layer
     command = captured.err[captured.err.index(" dissect --model") :].replace("\\\n", "")
     parser = argparse.ArgumentParser()
     dissect.add_arguments(parser)

@@ -18,7 +18,16 @@ def test_evaluate(stores: Path, capsys: pytest.CaptureFixture[str], tmp_path: Pa
     assert found["identification"]["top1"] == pytest.approx(2 / 3)
     (layer,) = found["layers"]
     assert (layer["competitors"], layer["dead"], layer["winner_entropy"]) == (3, 0, pytest.approx(1))
-    assert layer["auc"] > 0.8  # images of one colour are alike to CLIP, and count a half
+    assert (layer["labelled"], layer["told_apart"], layer["similarity"]) == (1, 1, "linear")
+    assert layer["r"] > 0.9
+    names = [control["name"] for control in layer["controls"]]
+    assert names == ["shuffled activations", "other neurons' words", "random rotation"]
+
+
+def test_a_control_is_another_store(stores: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_on(stores, "evaluate", "--control", str(stores / "relu"), "--json", "-") == 0
+    (layer,) = json.loads(capsys.readouterr().out)["layers"]
+    assert layer["controls"][-1]["name"] == "relu"
 
 
 def test_evaluate_side_by_side(stores: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -32,7 +41,10 @@ def test_evaluate_side_by_side(stores: Path, capsys: pytest.CaptureFixture[str],
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--held-out", "2"), "held_out must be a share"),
+        (("--held-out", "2"), "unrecognized arguments: --held-out"),
+        (("--control", "nowhere"), "there is no network in nowhere"),
+        (("--words", "0"), "words must be 1…10, got 0"),
+        (("--words", "3", "--similarity", "cos"), "--words is for --similarity linear"),
         (("--class-names", "nowhere.txt"), "nowhere.txt"),
     ],
 )

@@ -13,7 +13,7 @@ from tests.support.command_line import ended_badly, run_on
 def test_search(stores: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_on(stores, "search", "green", "--n", "2") == 0
     heading, first, *others = capsys.readouterr().out.splitlines()
-    assert heading.split() == ["layer", "neuron", "score", "its", "concept"]
+    assert heading.split() == ["layer", "neuron", "score", "its", "concept", "r"]
     assert (first.split()[:2], first.split()[3]) == (["1", "1"], "green")
     assert len(others) == 1
 
@@ -22,7 +22,19 @@ def test_search_as_json(stores: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert run_on(stores, "search", "green", "--json", "-") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["text"] == "green"
-    assert found["neurons"][0]["neuron"] == 1
+    first = found["neurons"][0]
+    assert (first["neuron"], first["concept"], first["closest"], first["reason"]) == (1, "green", "green", None)
+    assert first["r"] > 0.9
+
+
+def test_neurons_that_no_word_fits_say_so(stores: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text("green\nblue\n")  # none for red
+    words = ("--concepts", str(tmp_path / "words.txt"))
+    assert run_on(stores, "search", "blue", *words) == 0
+    (red,) = [line for line in capsys.readouterr().out.splitlines() if line.split()[:2] == ["1", "0"]]
+    assert "no word fits" in red
+    assert run_on(stores, "search", "--audit", *words) == 0
+    assert "2 of 3 neurons have a label; of 1 no word fits." in capsys.readouterr().out
 
 
 def test_audit(stores: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -33,6 +45,9 @@ def test_audit(stores: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path)
         "shared": [],
         "missing": [],
         "divided": [],
+        "neurons": 3,
+        "dead": 0,
+        "no_word_fits": 0,
     }
 
 
