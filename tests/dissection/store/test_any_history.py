@@ -25,7 +25,7 @@ from tests.support.stores import World, same
 from tests.support.worlds import ColourNetwork, to_tensor
 
 LAYERS = ("act", "flat", "head")
-SIMILARITIES = ("soft_wpmi", "cos")
+SIMILARITIES = ("auto", "soft_wpmi", "cos")  # the default first
 NAMES = ("ColourNetwork", "second")
 REFUSALS = (ValueError, FileNotFoundError, DamagedFileError)
 
