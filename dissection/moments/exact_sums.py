@@ -133,7 +133,7 @@ DENSE_COMPETITORS = 4
 
 
 class _Winners:
-    """Which unit won each block on each image: the places of the entries of a `Winning` matrix.
+    """Places of the entries of a `Winning` matrix: which unit won each block on each image.
 
     Args:
         index: (n, B), number of each winner in its block, 0…U − 1.

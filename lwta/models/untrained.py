@@ -26,7 +26,7 @@ def untrained(model: nn.Module, seed: int = 0) -> nn.Module:
 
     Example:
         >>> linear = nn.Linear(2, 2)
-        >>> torch.equal(untrained(linear).weight, linear.weight)
+        >>> torch.equal(untrained(linear, seed=1).weight, linear.weight)
         False
     """
     fresh = copy.deepcopy(model)
