@@ -33,7 +33,7 @@ def test_quick_is_refused_elsewhere() -> None:
     command = [sys.executable, "-m", "benchmarks", "static", "--quick"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "--quick: only dissection, accuracy have small sizes" in done.stderr
+    assert "--quick: only dissection, accuracy, labels have small sizes" in done.stderr
 
 
 @pytest.mark.parametrize("name", FORMULAS)
