@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from benchmarks.markdown import markdown_table
 from benchmarks.plot import Cloud, scatter
 
 Row = dict[str, Any]
@@ -42,31 +43,27 @@ def _hidden(rows: list[Row]) -> str:
     """Told apart and r, a line for each layer."""
     if not rows:
         return ""
-    halves = rows[0]["halves"]
-    lines = [
-        "How far labels can be trusted: chosen on one half of 1,649 photographs and judged on the other, mean of "
-        f"{halves} random halves. Share of the neurons told apart from all others of their layer by what their words "
-        "predict / correlation r with it, published CLIP-Dissect (`soft_wpmi`) first. An untrained network is the "
-        "control: r alone would not know it from a trained one.",
-        "",
-        "| layer (neurons) | " + " | ".join(CHOSEN) + " |",
-        "|---" * (1 + len(CHOSEN)) + "|",
-    ]
     by_layer: dict[tuple[str, str, int], dict[str, Row]] = {}
     for row in rows:
         by_layer.setdefault((row["network"], row["layer"], row["neurons"]), {})[row["labeler"]] = row
-    for (network, layer, neurons), found in by_layer.items():
-        chosen = [found[name] for name in CHOSEN if name in found]
-        cells = [f"{row['told_apart']:.2f} / {row['r']:.2f}" for row in chosen]
-        lines.append(f"| {network}, {layer} ({neurons}) | " + " | ".join(cells) + " |")
+    body = [
+        [
+            f"{network}, {layer} ({neurons})",
+            *(f"{found[name]['told_apart']:.2f} / {found[name]['r']:.2f}" for name in CHOSEN),
+        ]
+        for (network, layer, neurons), found in by_layer.items()
+    ]
     noise = max(row["shuffled_labelled"] for row in rows)
-    lines += [
-        "",
+    return (
+        "How far labels can be trusted: chosen on one half of 1,649 photographs and judged on the other, mean of "
+        f"{rows[0]['halves']} random halves. Share of the neurons told apart from all others of their layer by what "
+        "their words predict / correlation r with it, published CLIP-Dissect (`soft_wpmi`) first. An untrained network "
+        "is the control: r alone would not know it from a trained one.\n\n"
+        f"{markdown_table(['layer (neurons)', *CHOSEN], body)}\n\n"
         f"With activations shuffled over the photographs, at most {noise:.1%} of the neurons of any of these layers "
         "keep a label, by any labeler. Published, on other images and networks: CLIP-Dissect r = 0.19 (ResNet-50) and "
-        "0.17 (ViT-B/16), Linear Explanations 0.38 and 0.35 (arXiv 2405.06855).",
-    ]
-    return "\n".join(lines)
+        "0.17 (ViT-B/16), Linear Explanations 0.38 and 0.35 (arXiv 2405.06855)."
+    )
 
 
 def _judges(rows: list[Row]) -> str:
@@ -74,45 +71,44 @@ def _judges(rows: list[Row]) -> str:
     trained = [row for row in rows if "untrained" not in row["network"]]
     if not trained:
         return ""
-    names = list(dict.fromkeys(row["labeler"] for row in trained))
-    lines = [
-        "The same by every labeler, mean over the layers of the trained networks; seconds to choose and cross-validate "
-        "the labels of a layer on half of the photographs:",
-        "",
-        "| labeler | told apart | r | AUPRC | F1 | r with probability | labelled | words | seconds |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for name in names:
+    body = []
+    for name in dict.fromkeys(row["labeler"] for row in trained):
         own = [row for row in trained if row["labeler"] == name]
 
         def mean(figure: str, own: list[Row] = own) -> float:
             return sum(row[figure] for row in own) / len(own)
 
         figures = [f"{mean(figure):.2f}" for figure in ("told_apart", "r", "auprc", "f1", "probability_r")]
-        cells = [*figures, f"{mean('labelled'):.0%}", f"{mean('words'):.1f}", f"{mean('seconds'):.1f}"]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        body.append([name, *figures, f"{mean('labelled'):.0%}", f"{mean('words'):.1f}", f"{mean('seconds'):.1f}"])
+    header = ["labeler", "told apart", "r", "AUPRC", "F1", "r with probability", "labelled", "words", "seconds"]
+    return (
+        "The same by every labeler, mean over the layers of the trained networks; seconds to choose and cross-validate "
+        f"the labels of a layer on half of the photographs:\n\n{markdown_table(header, body)}"
+    )
 
 
 def _outputs(rows: list[Row]) -> str:
     """Known output neurons."""
     if not rows:
         return ""
-    first = rows[0]
-    lines = [
+    first, shares = rows[0], ("top1", "top5", "halves_top1", "halves_top5")
+    body = [
+        [
+            row["labeler"],
+            *(f"{row[name]:.2f}" for name in shares),
+            row["shown"],
+            f"{row['precision']:.0%}",
+            f"{row['kept']:.0%}",
+        ]
+        for row in rows
+    ]
+    header = ["labeler", "top-1", "top-5", "top-1, halves", "top-5, halves", "shown", "right", "kept"]
+    return (
         f"Output neurons of SqueezeNet after a softmax, {first['classes']} classes of which there are five photographs "
         f"or more: named right, first and within five; then of all {first['nameable']} outputs whose class is among "
         "the words, most of which no photograph shows: labels shown, how many of these are right, and the share of "
-        "the photographed classes that keep theirs.",
-        "",
-        "| labeler | top-1 | top-5 | top-1, halves | top-5, halves | shown | right | kept |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        figures = [f"{row[name]:.2f}" for name in ("top1", "top5", "halves_top1", "halves_top5")]
-        cells = [*figures, str(row["shown"]), f"{row['precision']:.0%}", f"{row['kept']:.0%}"]
-        lines.append(f"| {row['labeler']} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        f"the photographed classes that keep theirs.\n\n{markdown_table(header, body)}"
+    )
 
 
 def _curve(rows: list[Row]) -> str:
@@ -120,18 +116,12 @@ def _curve(rows: list[Row]) -> str:
     curve = [row for row in rows if row["kind"] == "curve" and row["labeler"] == "peak"]
     if not curve:
         return ""
-    lines = [
-        "The same with another threshold on r in the rule of abstention (0.20 is the default), by `peak`:",
-        "",
-        "| least r | " + " | ".join(f"{row['threshold']:.2f}" for row in curve) + " |",
-        "|---" * (1 + len(curve)) + "|",
-    ]
-    for name, figure in (
-        ("labels shown that are right", "precision"),
-        ("photographed classes that keep theirs", "kept"),
-    ):
-        lines.append(f"| {name} | " + " | ".join(f"{row[figure]:.0%}" for row in curve) + " |")
-    return "\n".join(lines)
+    figures = {"labels shown that are right": "precision", "photographed classes that keep theirs": "kept"}
+    body = [[name, *(f"{row[figure]:.0%}" for row in curve)] for name, figure in figures.items()]
+    return (
+        "The same with another threshold on r in the rule of abstention (0.20 is the default), by `peak`:\n\n"
+        + markdown_table(["least r", *(f"{row['threshold']:.2f}" for row in curve)], body)
+    )
 
 
 def _scale(rows: list[Row]) -> str:
@@ -139,13 +129,10 @@ def _scale(rows: list[Row]) -> str:
     if not rows:
         return ""
     one = rows[0]
-    lines = [
+    body = [[row["step"], f"{row['seconds']:.0f}", f"{row['peak_bytes'] / 1e6:.0f}"] for row in rows]
+    return (
         f"A layer of {one['neurons']:,} units in blocks of {one['competitors']} over {one['images']:,} images, "
         f"{one['concepts']:,} words, {one['features']} dimensions (simulated, 2 cores): its moments once, then a new "
-        "list of words from the moments alone, cross-validation included.",
-        "",
-        "| step | seconds | MB (whole process) |",
-        "|---|---|---|",
-    ]
-    lines += [f"| {row['step']} | {row['seconds']:.0f} | {row['peak_bytes'] / 1e6:.0f} |" for row in rows]
-    return "\n".join(lines)
+        "list of words from the moments alone, cross-validation included.\n\n"
+        + markdown_table(["step", "seconds", "MB (whole process)"], body)
+    )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.label_report import example_plot, label_tables
+from benchmarks.markdown import markdown_table
 from benchmarks.plot import bars
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -92,11 +93,6 @@ def _providers(rows: list[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(row["provider"] for row in rows))
 
 
-def _table(header: list[str], rows: list[list[Any]]) -> str:
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    return "\n".join([*lines, *("| " + " | ".join(map(str, row)) + " |" for row in rows)])
-
-
 def _kernels(record: dict[str, Any]) -> str:
     machine = record["machine"]
     parts = [f"Milliseconds (median) on {_where(machine)}, PyTorch {machine['torch']}, Triton {machine['triton']}."]
@@ -120,7 +116,7 @@ def _by_provider(rows: list[dict[str, Any]]) -> str:
     competitors = sorted({row["competitors"] for row in rows})
     cells = {(row["provider"], row["competitors"]): _cell(row) for row in rows}
     body = [[provider, *(cells.get((provider, U), "") for U in competitors)] for provider in _providers(rows)]
-    return _table(["", *(f"U = {U}" for U in competitors)], body)
+    return markdown_table(["", *(f"U = {U}" for U in competitors)], body)
 
 
 def _cell(row: dict[str, Any]) -> str:
@@ -157,7 +153,7 @@ def _static(record: dict[str, Any]) -> str:
         f"{versions['triton']}; of {len(record['rows'])} kernels compiled for three targets, {spilling[0]} spill "
         f"registers on sm_90 and {spilling[1]} on sm_80). On an H200 memory is the limit below about "
         "31 instructions for 4 bytes an element (forward) and 46 for 6 (backward).\n\n"
-        + _table(["kernel", *(f"U = {U}" for U in competitors)], rows)
+        + markdown_table(["kernel", *(f"U = {U}" for U in competitors)], rows)
     )
 
 
@@ -184,7 +180,7 @@ def _accuracy(record: dict[str, Any]) -> str:
         "Accuracy on test images in per cent, mean ± standard deviation over seeds. ResNet-20: "
         f"{training:,} images of CIFAR-10 at {images}×{images} pixels, {recipe} epochs, one recipe for all. The "
         "authors' network, trained adversarially, and 2,000 images; the digits of scikit-learn:\n\n"
-        + _table(["", "runs", *WAYS.values()], rows)
+        + markdown_table(["", "runs", *WAYS.values()], rows)
     )
 
 
@@ -208,7 +204,7 @@ def _dissection(record: dict[str, Any]) -> str:
     ]
     return (
         f"Similarities against the published dense formulas, {record['rows'][0]['neurons']} neurons in blocks of "
-        f"eight, synthetic embeddings, {_where(record['machine'])}:\n\n{_table(header, rows)}"
+        f"eight, synthetic embeddings, {_where(record['machine'])}:\n\n{markdown_table(header, rows)}"
     )
 
 
