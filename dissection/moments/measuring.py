@@ -108,8 +108,7 @@ class _Measuring:
             self._add(checked(self._recording, shard))
             if alone and monotonic() - written > SECONDS:
                 states = ((name, part.state()) for name, part in self._sums._asdict().items())
-                # copies, as the sums go on in place
-                state = {f"{name}/{key}": value.clone() for name, part in states for key, value in part.items()}
+                state = {f"{name}/{key}": value for name, part in states for key, value in part.items()}
                 self._recording.kept(self._layer).put(self._partial, {"done": torch.tensor(number + 1), **state})
                 written = monotonic()
         probe = self._group.merge(self._sums.probe)
@@ -139,7 +138,7 @@ class _Measuring:
             return 0
         for name, part in self._sums._asdict().items():
             own = [key for key in state if key.startswith(f"{name}/")]
-            part.restore({key.removeprefix(f"{name}/"): state[key].clone() for key in own})
+            part.restore({key.removeprefix(f"{name}/"): state[key] for key in own})
         return int(state["done"])
 
     def _shards(self, numbers: Sequence[int], done: int) -> Iterator[tuple[int, Shard]]:
