@@ -131,30 +131,34 @@ def convert(
     return model
 
 
-class _Start:
-    """Hook before the forward pass of an owner of call sites; a class, so that it can be pickled.
+class _Hook:
+    """Hook around the forward pass of an owner of call sites; a class, so that it can be pickled.
 
-    It and `_Finish` are two functions to `torch.compile`, which limits how often it compiles one.
+    `_Start` and `_Finish` are two functions to `torch.compile`, which limits how often it compiles one.
     """
 
     def __init__(self, attribute: str) -> None:
         self.attribute = attribute
 
+    def sites(self, owner: nn.Module) -> CallSites | None:
+        """Return the call sites of the owner; None if another module took their place."""
+        found = getattr(owner, self.attribute)
+        return found if isinstance(found, CallSites) else None
+
+
+class _Start(_Hook):
+    """Hook before the forward pass."""
+
     def __call__(self, owner: nn.Module, *_: Any) -> None:
-        sites = getattr(owner, self.attribute)
-        if isinstance(sites, CallSites):
+        if (sites := self.sites(owner)) is not None:
             sites.start()
 
 
-class _Finish:
-    """Hook after the forward pass of an owner of call sites."""
-
-    def __init__(self, attribute: str) -> None:
-        self.attribute = attribute
+class _Finish(_Hook):
+    """Hook after the forward pass."""
 
     def __call__(self, owner: nn.Module, *_: Any) -> None:
-        sites = getattr(owner, self.attribute)
-        if isinstance(sites, CallSites):
+        if (sites := self.sites(owner)) is not None:
             sites.finish()
 
 
