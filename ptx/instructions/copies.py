@@ -1,0 +1,81 @@
+"""Asynchronous copies from global to shared memory, done as late as they may be: when they are waited for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptx.errors import PtxError
+from ptx.instructions.memory import load_global, shared_index
+from ptx.parsing import Instruction
+from ptx.program import Mask, Program, Step
+
+if TYPE_CHECKING:
+    from ptx.machine import Machine
+
+_WORD = np.dtype(np.uint32)
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A copy under way."""
+
+    index: NDArray[np.int64]
+    """First byte in shared memory, of each active thread."""
+    words: list[NDArray[np.uint32]]
+    """What will be there, of each active thread."""
+    active: NDArray[np.bool_]
+    """Threads that copy."""
+
+
+def _copy(program: Program, instruction: Instruction) -> Step:
+    """Begin a copy of 4, 8 or 16 bytes a thread, or of zeros, where the number of bytes to read is 0."""
+    parts = instruction.parts[2:]
+    if parts == ["commit_group"]:
+        return lambda machine, mask: machine.copies.append([])
+    if parts == ["wait_group"]:
+        last = int(instruction.operands[0], 0)
+        return lambda machine, mask: _wait(machine, last)
+    if parts[0] not in ("ca", "cg") or parts[1:3] != ["shared", "global"] or len(parts) > 3:
+        raise PtxError(f"unknown: {instruction}")
+    to, source, size = instruction.operands[:3]
+    wide = int(size, 0)
+    to_address, from_address = program.address(to), program.address(source)
+    read_size = program.reader(instruction.operands[3] if len(instruction.operands) > 3 else size, "u32")
+
+    def step(machine: Machine, mask: Mask) -> None:
+        active = machine.active(mask)
+        index = shared_index(machine, to_address(machine), wide, active, instruction)
+        machine.shared.touch(index, wide, machine.warp[active], machine.interval[active], True, instruction)
+        machine.shared.begin_copy(index, wide)
+        machine.counts.banks("store", machine, index, wide, active)
+        read = machine.each(read_size(machine))
+        if not np.isin(read[active], (0, wide)).all():
+            raise PtxError(f"a copy of part of {wide} bytes: {instruction}")
+        words = load_global(machine, from_address(machine), _WORD, wide // 4, active & (read > 0), instruction)
+        machine.copies[-1].append(Copy(index, [word[active] for word in words], active))
+
+    return step
+
+
+def _wait(machine: Machine, last: int) -> None:
+    """Complete all groups of copies but the last few."""
+    done = max(len(machine.copies) - 1 - last, 0)
+    for group in machine.copies[:done]:
+        for copy in group:
+            _complete(machine, copy)
+    machine.copies = machine.copies[done:]
+
+
+def _complete(machine: Machine, copy: Copy) -> None:
+    memory = machine.shared.view(_WORD)
+    for k, word in enumerate(copy.words):
+        memory[copy.index // 4 + k] = word
+    warp, interval = machine.warp[copy.active], machine.interval[copy.active]
+    machine.shared.end_copy(copy.index, 4 * len(copy.words), warp, interval)
+
+
+HANDLERS = {"cp": _copy}

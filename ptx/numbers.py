@@ -1,0 +1,152 @@
+"""Numbers of PTX in NumPy: types, formats that NumPy lacks, and arithmetic that rounds as the hardware does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = Any
+"""NumPy array with a number for each thread, or a NumPy scalar that all threads share."""
+
+TYPES: dict[str, np.dtype[Any]] = {
+    name: np.dtype(code)
+    for name, code in {
+        "pred": "?", "b8": "u1", "u8": "u1", "s8": "i1", "b16": "u2", "u16": "u2", "s16": "i2", "b32": "u4",
+        "u32": "u4", "s32": "i4", "b64": "u8", "u64": "u8", "s64": "i8", "f16": "f2", "f32": "f4", "f64": "f8",
+        "bf16": "u2", "bf16x2": "u4", "f16x2": "u4", "tf32": "u4",
+    }.items()
+}  # fmt: skip
+"""NumPy's type for each of PTX; bfloat16, TF32 and pairs as bits."""
+
+BITS: dict[int, np.dtype[Any]] = {1: np.dtype("u1"), 2: np.dtype("u2"), 4: np.dtype("u4"), 8: np.dtype("u8")}
+"""Unsigned type by its size in bytes."""
+
+
+def as_type(x: Array, dtype: np.dtype[Any]) -> Array:
+    """Return bits as numbers of another type: reinterpreted if the sizes agree, else cut off or extended."""
+    x = np.asarray(x)[()]
+    if x.dtype == dtype:
+        return x
+    return x.view(dtype) if x.dtype.itemsize == dtype.itemsize else x.astype(dtype)
+
+
+def fma32(a: Array, b: Array, c: Array) -> Array:
+    """Return a·b + c, float32, rounded once.
+
+    The product is exact in float64. Where the sum in float64 lies half way between two float32, what it lost decides.
+    """
+    product, addend = np.multiply(a, b, dtype=np.float64), np.asarray(c, np.float64)
+    total = np.asarray(product + addend)
+    bits = total.view(np.int64)
+    halfway = (bits & 0x1FFFFFFF) == 0x10000000
+    if halfway.any():
+        back = total - product
+        lost = (product - (total - back)) + (addend - back)
+        step = np.where((lost > 0) == (total > 0), 1, -1)
+        total = np.where(halfway & (lost != 0), (bits + step).view(np.float64), total)
+    return total.astype(np.float32)
+
+
+def flushed(x: Array) -> Array:
+    """Return float32 with subnormal numbers as zero of their sign."""
+    return np.where(np.abs(x) < np.float32(2.0**-126), np.copysign(np.float32(0), x), x)
+
+
+def to_bf16(x: Array) -> Array:
+    """Return the bits of bfloat16 nearest to float32; ties go to the even one."""
+    bits = np.asarray(x, np.float32).view(np.uint32)
+    rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+    return np.where(np.isnan(x), np.uint16(0x7FFF), rounded)
+
+
+def from_bf16(bits: Array) -> Array:
+    """Return bits of bfloat16 as float32."""
+    return (np.asarray(bits, np.uint16).astype(np.uint32) << 16).view(np.float32)
+
+
+def to_f16(x: Array) -> Array:
+    """Return the bits of float16 nearest to float32."""
+    return np.asarray(x).astype(np.float16).view(np.uint16)
+
+
+def to_tf32(x: Array) -> Array:
+    """Return the bits of TF32 nearest to float32; ties go away from zero."""
+    bits = np.asarray(x, np.float32).view(np.uint32)
+    return np.where(np.isfinite(x), (bits + 0x1000) & 0xFFFFE000, bits)
+
+
+def from_tf32(bits: Array) -> Array:
+    """Return float32 from bits of TF32, of which the last 13 do not count."""
+    return (np.asarray(bits, np.uint32) & 0xFFFFE000).view(np.float32)
+
+
+def float_toward_zero(x: Array) -> Array:
+    """Return the float32 nearest to integers among those no larger in magnitude."""
+    near = np.asarray(x).astype(np.float32)
+    wide = np.asarray(x).astype(np.float64)
+    return np.where(np.abs(near.astype(np.float64)) > np.abs(wide), np.nextafter(near, np.float32(0)), near)
+
+
+def integer_toward_zero(x: Array, dtype: np.dtype[Any]) -> Array:
+    """Return floats as integers: cut off, clamped to the type's range, 0 for NaN."""
+    limits = np.iinfo(dtype)
+    whole = np.trunc(np.nan_to_num(np.asarray(x, np.float64), nan=0.0))
+    low, high = float(limits.min), float(limits.max)
+    inside = np.clip(whole, low, np.nextafter(high, 0) if high >= 2.0**63 - 1 else high).astype(dtype)
+    return np.where(whole >= high, dtype.type(limits.max), inside)
+
+
+def quotient(a: Array, b: Array) -> Array:
+    """Return the integer quotient cut off toward zero; 0 for a division by zero."""
+    divisor = np.where(b == 0, np.ones_like(b), b)
+    return (a - np.fmod(a, divisor)) // divisor
+
+
+def permuted_bytes(a: Array, b: Array, selector: Array) -> Array:
+    """Return four of the eight bytes of (a, b), each chosen by four bits of the selector (`prmt`)."""
+    both = np.asarray(a, np.uint64) | (np.asarray(b, np.uint64) << 32)
+    selector, out = np.asarray(selector, np.uint64), np.uint64(0)
+    for position in range(4):
+        choice = (selector >> (4 * position)) & 15
+        byte = (both >> ((choice & 7) * 8)) & 255
+        sign = np.where(byte & 128, np.uint64(255), np.uint64(0))
+        out = out | (np.where(choice & 8, sign, byte) << (8 * position))
+    return np.asarray(out).astype(np.uint32)[()]
+
+
+def bit_field(x: Array, start: Array, length: Array, signed: bool) -> Array:
+    """Return ``length`` bits of 32 from ``start`` on, extended by the sign if asked for (`bfe`)."""
+    start, length = np.asarray(start).astype(np.uint32) & 255, np.asarray(length).astype(np.uint32) & 255
+    field = np.where(start < 32, np.asarray(x).view(np.uint32) >> np.minimum(start, 31), 0).astype(np.uint32)
+    mask = (np.uint32(1) << np.minimum(length, 31)) - np.uint32(1)
+    field = np.where(length < 32, field & mask, field)
+    if signed:
+        sign = np.where((length > 0) & (length < 32), np.uint32(1) << ((length - 1) & 31), np.uint32(0))
+        field = (field ^ sign) - sign
+    return field
+
+
+def packed(parts: list[Array], dtype: np.dtype[Any]) -> Array:
+    """Return one number made of parts of equal size, the first in its lowest bits."""
+    bits = dtype.itemsize * 8 // len(parts)
+    out = np.asarray(parts[0]).astype(dtype)
+    for position, part in enumerate(parts[1:], 1):
+        out = out | (np.asarray(part).astype(dtype) << dtype.type(position * bits))
+    return out[()]
+
+
+def unpacked(x: Array, parts: int) -> list[Array]:
+    """Return the parts of a number, the lowest bits first."""
+    dtype = BITS[x.dtype.itemsize // parts]
+    bits = x.dtype.type(dtype.itemsize * 8)
+    return [(x >> (bits * x.dtype.type(position))).astype(dtype) for position in range(parts)]
+
+
+def noise_of(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a number in [−1, 1] for each x that looks random and is always the same for the same x."""
+    bits = np.ascontiguousarray(x, np.float64).view(np.uint64)
+    bits = (bits ^ (bits >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> np.uint64(32))) * np.uint64(0x94D049BB133111EB)
+    return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-52 - 1

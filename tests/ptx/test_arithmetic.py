@@ -1,0 +1,220 @@
+"""Single instructions against Python's integers and fractions."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ptx import Options, PtxError
+from tests.support.assembly import compute
+
+INTEGERS = np.array(
+    [0, 1, 2, 3, 7, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF],
+    np.uint32,
+)
+A, B = (x.ravel() for x in np.meshgrid(INTEGERS, INTEGERS))  # 256 pairs
+FLOATS = np.array(
+    [0.0, -0.0, 1.0, -1.0, 1.5, 3.0, 1e-3, 1e-39, -1e-45, 3e38, -3e38, math.inf, -math.inf, math.nan, 2.0**-126, 0.1],
+    np.float32,
+)
+X, Y = (x.ravel() for x in np.meshgrid(FLOATS, FLOATS))
+
+
+def signed(x: int, bits: int = 32) -> int:
+    """The same bits as a signed number."""
+    return x - 2**bits if x >= 2 ** (bits - 1) else x
+
+
+def cut(a: int, b: int) -> int:
+    """Quotient cut off toward zero."""
+    q = abs(a) // abs(b)
+    return q if (a < 0) == (b < 0) else -q
+
+
+INTEGER_CASES: dict[str, Callable[[int, int], int]] = {
+    "add.s32": lambda a, b: a + b,
+    "sub.s32": lambda a, b: a - b,
+    "mul.lo.s32": lambda a, b: a * b,
+    "mul.hi.u32": lambda a, b: a * b >> 32,
+    "mul.hi.s32": lambda a, b: signed(a) * signed(b) >> 32,
+    "and.b32": lambda a, b: a & b,
+    "or.b32": lambda a, b: a | b,
+    "xor.b32": lambda a, b: a ^ b,
+    "min.u32": min,
+    "max.u32": max,
+    "min.s32": lambda a, b: min(signed(a), signed(b)),
+    "max.s32": lambda a, b: max(signed(a), signed(b)),
+    "shl.b32": lambda a, b: a << b if b < 32 else 0,
+    "shr.u32": lambda a, b: a >> b if b < 32 else 0,
+    "shr.s32": lambda a, b: signed(a) >> min(b, 31),
+}
+
+
+@pytest.mark.parametrize("name", INTEGER_CASES)
+def test_integers(name: str) -> None:
+    got = compute(f"{name} %y, %a, %b;", "u4", A, B)
+    expected = [INTEGER_CASES[name](int(a), int(b)) & 0xFFFFFFFF for a, b in zip(A, B, strict=True)]
+    assert got.tolist() == expected
+
+
+@pytest.mark.parametrize("name", ["div.s32", "rem.s32", "div.u32", "rem.u32"])
+def test_quotients(name: str) -> None:
+    a, b = A[B != 0][: 32 * 7], B[B != 0][: 32 * 7]
+    got = compute(f"{name} %y, %a, %b;", "u4", a, b)
+    for x, y, result in zip(a.tolist(), b.tolist(), got.tolist(), strict=True):
+        if name.endswith("s32"):
+            x, y = signed(x), signed(y)
+        q = cut(x, y)
+        assert result == (q if name.startswith("div") else x - q * y) & 0xFFFFFFFF
+
+
+@pytest.mark.parametrize(
+    ("text", "function"),
+    [
+        ("mul.wide.u32 %y, %a, %b;", lambda a, b: a * b),
+        ("mul.wide.s32 %y, %a, %b;", lambda a, b: signed(a) * signed(b)),
+        ("mad.wide.s32 %y, %a, %b, 5;", lambda a, b: signed(a) * signed(b) + 5),
+        ("cvt.u64.u32 %y, %a;", lambda a, b: a),
+        ("cvt.s64.s32 %y, %a;", lambda a, b: signed(a)),
+        ("mov.b64 %y, {%a, %b};", lambda a, b: a | b << 32),
+    ],
+)
+def test_wide_results(text: str, function: Callable[[int, int], int]) -> None:
+    got = compute(text, "u8", A, B)
+    assert got.tolist() == [function(int(a), int(b)) % 2**64 for a, b in zip(A, B, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("text", "function"),
+    [
+        ("bfe.u32 %y, %a, 3, 7;", lambda a, b: a >> 3 & 127),
+        ("bfe.s32 %y, %a, 3, 7;", lambda a, b: signed(a >> 3 & 127, 7)),
+        ("prmt.b32 %y, %a, %b, 0x5410;", lambda a, b: a & 0xFFFF | (b & 0xFFFF) << 16),
+        ("prmt.b32 %y, %a, %b, 0x7632;", lambda a, b: a >> 16 | b >> 16 << 16),
+        ("prmt.b32 %y, %a, %b, 0x8880;", lambda a, b: a & 255 | (0xFFFFFF00 if a & 128 else 0)),
+        ("not.b32 %y, %a;", lambda a, b: ~a),
+        ("neg.s32 %y, %a;", lambda a, b: -a),
+        ("setp.lt.s32 %p, %a, %b; selp.b32 %y, 7, 9, %p;", lambda a, b: 7 if signed(a) < signed(b) else 9),
+        ("setp.lt.u32 %p, %a, %b; selp.b32 %y, %a, %b, %p;", min),
+        ("setp.ge.u32 %p, %a, %b; mov.b32 %y, 1; @%p mov.b32 %y, 2; @!%p add.s32 %y, %y, 4;",
+         lambda a, b: 2 if a >= b else 5),
+        ("cvt.u16.u32 %h, %a; cvt.u32.u16 %y, %h;", lambda a, b: a & 0xFFFF),
+        ("{ .reg .b16 lo, hi; mov.b32 {lo, hi}, %a; mov.b32 %y, {hi, lo}; }",
+         lambda a, b: a >> 16 | (a & 0xFFFF) << 16),
+    ],
+)  # fmt: skip
+def test_bits_and_choices(text: str, function: Callable[[int, int], int]) -> None:
+    got = compute(text, "u4", A, B)
+    assert got.tolist() == [function(int(a), int(b)) & 0xFFFFFFFF for a, b in zip(A, B, strict=True)]
+
+
+def same(got: float, expected: float) -> bool:
+    """Equality to the sign of zero, with NaN equal to NaN."""
+    if math.isnan(expected):
+        return math.isnan(got)
+    return struct.pack("f", got) == struct.pack("f", expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "function"),
+    [
+        ("add.f32 %y, %a, %b;", lambda a, b: a + b),
+        ("sub.rn.f32 %y, %a, %b;", lambda a, b: a - b),
+        ("mul.f32 %y, %a, %b;", lambda a, b: a * b),
+        ("min.f32 %y, %a, %b;", torch.fmin),
+        ("max.f32 %y, %a, %b;", torch.fmax),
+        ("max.NaN.f32 %y, %a, %b;", torch.maximum),
+        ("neg.f32 %y, %a;", lambda a, b: -a),
+        ("abs.f32 %y, %a;", lambda a, b: a.abs()),
+        ("setp.eq.f32 %p, %a, %b; selp.f32 %y, 0f3F800000, 0f00000000, %p;", lambda a, b: (a == b).float()),
+        ("setp.neu.f32 %p, %a, %b; selp.f32 %y, 0f3F800000, 0f00000000, %p;", lambda a, b: (a != b).float()),
+        ("setp.nan.f32 %p, %a, %b; selp.f32 %y, 0f3F800000, 0f00000000, %p;",
+         lambda a, b: (a.isnan() | b.isnan()).float()),
+        ("cvt.rn.bf16.f32 %h, %a; cvt.f32.bf16 %y, %h;", lambda a, b: a.bfloat16().float()),
+        ("{ .reg .b32 pair; cvt.rn.bf16x2.f32 pair, %b, %a; mov.b32 {%h, %g}, pair; cvt.f32.bf16 %y, %g; }",
+         lambda a, b: b.bfloat16().float()),
+        ("{ .reg .b32 pair; cvt.rn.f16x2.f32 pair, %b, %a; mov.b32 {%h, %g}, pair; cvt.f32.f16 %y, %h; }",
+         lambda a, b: a.half().float()),
+        ("{ .reg .b32 u, v; cvt.rn.bf16x2.f32 u, %a, %a; cvt.rn.bf16x2.f32 v, %b, %b; max.NaN.bf16x2 u, u, v; "
+         "mov.b32 {%h, %g}, u; cvt.f32.bf16 %y, %h; }", lambda a, b: torch.maximum(a.bfloat16(), b.bfloat16()).float()),
+    ],
+)  # fmt: skip
+def test_floats(text: str, function: Callable[[Any, Any], Any]) -> None:
+    got = compute(text, "f4", X, Y)
+    expected = function(torch.from_numpy(X), torch.from_numpy(Y)).tolist()
+    wrong = [
+        (float(a), float(b), g, e)
+        for a, b, g, e in zip(X, Y, got.tolist(), expected, strict=True)
+        if not same(g, e) and not (g == e == 0 and text.startswith(("min", "max")))
+    ]
+    assert not wrong
+
+
+def nearest(x: Fraction) -> float:
+    """float32 nearest to a fraction, ties to even, by Python's exact integers."""
+    if x == 0:
+        return 0.0
+    exponent = max(math.floor(math.log2(abs(x))) - 25, -149)
+    while abs(x) >= Fraction(2) ** (exponent + 24):
+        exponent += 1
+    while exponent > -149 and abs(x) < Fraction(2) ** (exponent + 23):
+        exponent -= 1
+    return float(round(x / Fraction(2) ** exponent) * Fraction(2) ** exponent)  # round() ties to even
+
+
+def test_fused_multiply_add_rounds_once() -> None:
+    generator = np.random.default_rng(0)
+    a, b, c = (generator.standard_normal(4096).astype(np.float32) for _ in range(3))
+    c[::2] = -(a * b)[::2]  # what the product lost decides
+    c[1::4] = (c[1::4] * np.float32(2.0**24)).astype(np.float32)  # sums near half way
+    a[:64], b[:64], c[:64] = 1 + 2.0**-12, 1 + 2.0**-12, 2.0**-30 * np.arange(64)
+    got = compute("fma.rn.f32 %y, %a, %b, %c;", "f4", a, b, c)
+    exact = [
+        nearest(Fraction(float(x)) * Fraction(float(y)) + Fraction(float(z))) for x, y, z in zip(a, b, c, strict=True)
+    ]
+    assert got.tolist() == exact
+
+
+@pytest.mark.parametrize("number", [0, 1, 2**24 - 1, 2**24 + 1, 2**31 + 127, 2**32 - 1, 2**32 - 129])
+def test_integers_toward_zero(number: int) -> None:
+    (got, *_) = compute("cvt.rz.f32.u32 %y, %a;", "f4", np.full(32, number, np.uint32))
+    assert got <= number < 2 * float(got) + 1
+    assert float(np.nextafter(got, np.float32(np.inf))) > number
+
+
+def test_subnormal_numbers_count_as_zero_where_the_instruction_says_so() -> None:
+    tiny = np.full(32, 1e-39, np.float32)
+    assert compute("lg2.approx.ftz.f32 %y, %a;", "f4", tiny)[0] == -math.inf
+    assert compute("lg2.approx.f32 %y, %a;", "f4", tiny)[0] == pytest.approx(math.log2(float(tiny[0])), rel=1e-6)
+    low = np.full(32, -130.0, np.float32)
+    assert compute("ex2.approx.ftz.f32 %y, %a;", "f4", low)[0] == 0
+    assert compute("ex2.approx.f32 %y, %a;", "f4", low)[0] == pytest.approx(2.0**-130, rel=1e-6)
+
+
+def test_approximations_are_off_by_at_most_what_is_documented_and_always_by_the_same() -> None:
+    x = np.linspace(0.01, 4, 32 * 64, dtype=np.float32)
+    off = [compute("lg2.approx.ftz.f32 %y, %a;", "f4", x, options=Options(approximate=True)) for _ in range(2)]
+    assert (off[0] == off[1]).all()
+    error = np.abs(off[0] - np.log2(x.astype(np.float64)))
+    assert 2.0**-24 < error[np.abs(x - 1) < 0.2].max() < 2.0**-21
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "vadd.s32 %y, %a, %b, %a;", "add.sat.s32 %y, %a, %b;", "mul.hi.u64 %y, %a, %b;", "add.s32 %y, %a;",
+        "add.s32 %y, %a, %unknown;", "cvt.rp.f32.u32 %y, %a;", "setp.lt.and.s32 %p, %a, %b, %p; mov.b32 %y, 0;",
+        "ld.global.nc.b32 %y, [%address];", "min.xorsign.abs.f32 %y, %a, %b;", "tanh.approx.f32 %y, %a;",
+        "bar.red.popc.u32 %y, 0, %p;", "shfl.sync.bfly.b32 %y, %a, 1, 15, -1;",
+    ],
+)  # fmt: skip
+def test_what_is_not_known_is_an_error(text: str) -> None:
+    with pytest.raises(PtxError):
+        compute(text, "u4", A[:32], B[:32])
