@@ -144,9 +144,9 @@ def _hidden(network: str, sample: Sample, layer: str, labeler: str, texts: Tenso
     similarity, found, seconds = LABELERS[labeler], [], 0.0
     for seed in range(count):
         first, second = (part(sample, rows) for rows in halves(len(sample.keys), seed))
-        started = time.perf_counter()
+        started = time.process_time()
         chosen = choose(first, similarity, texts, layers=[layer])[layer]
-        seconds += time.perf_counter() - started
+        seconds += time.process_time() - started
         found.append(judged(chosen, first, second, texts))
     noise = choose(sample.changed(shuffled(sample.values)), similarity, texts, layers=[layer])[layer]
     means = {name: _mean([one[name] for one in found]) for name in found[0]}
