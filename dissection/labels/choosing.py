@@ -15,7 +15,7 @@ from lwta.dissection.moments.moments import Moments
 from lwta.dissection.recording.recording import Recording
 from lwta.dissection.similarity import FromMoments, Similarity, Words, similarity_of_layer
 from lwta.dissection.similarity.score_layers import accumulated, check_width
-from lwta.dissection.trust.cross_validation import Judged, LeftOut, Trust, cross_validated
+from lwta.dissection.trust.cross_validation import CrossValidated, LeftOut, Trust, cross_validated
 from lwta.support.processes import Group
 
 PAIRS = 2
@@ -112,7 +112,7 @@ def _choose_by_images(
     def explain(folds: Sequence[int]) -> list[Words]:
         return [Words.single(by_training.get(tuple(folds), scores))]
 
-    def judge() -> Judged:
+    def judge() -> CrossValidated:
         groups = [[fold for fold in moments.folds if fold // PAIRS == pair] for pair in present]
         return cross_validated(moments, explain, text_features.cpu(), groups)
 

@@ -24,7 +24,7 @@ SHARE = 0.05
 _CELLS = 2**20  # entries of the tables of images by neurons, or by concepts, that are worked on at once
 
 
-class Judged(NamedTuple):
+class JudgeFigures(NamedTuple):
     """Figures of the labels of D neurons, each (D,) float64; NaN for a neuron without a label, or which is constant.
 
     Example:
@@ -44,7 +44,7 @@ class Judged(NamedTuple):
     """Pearson correlation of the neuron's activation and the concept's probability."""
 
 
-def judge_probabilities(activations: Tensor, probabilities: Tensor, share: float = SHARE) -> Judged:
+def judge_probabilities(activations: Tensor, probabilities: Tensor, share: float = SHARE) -> JudgeFigures:
     """Return every figure of the labels of a layer's neurons, by the probability of each label on each image.
 
     Args:
@@ -57,7 +57,7 @@ def judge_probabilities(activations: Tensor, probabilities: Tensor, share: float
         TypeError: an argument is not a tensor of floating-point numbers.
         ValueError: the shapes do not fit, or ``share`` is outside (0, 1].
     """
-    return Judged(
+    return JudgeFigures(
         auprc=auprc(activations, probabilities, share),
         f1=f1(activations, probabilities, share),
         iou=iou(activations, probabilities, share),

@@ -13,7 +13,7 @@ from lwta.dissection.labels.naming import Naming
 from lwta.dissection.moments.folds import folds_of
 from lwta.dissection.moments.measuring import moments_of, sample_of
 from lwta.dissection.scoring.identification import Identification, identify
-from lwta.dissection.scoring.judges import Judged, concept_probabilities, judge_probabilities
+from lwta.dissection.scoring.judges import JudgeFigures, concept_probabilities, judge_probabilities
 from lwta.dissection.scoring.layer_figures import LayerScores, active_per_image, redundancy, winner_entropy
 from lwta.dissection.scoring.neuron_figures import monosemanticity
 from lwta.dissection.scoring.trust_figures import TrustFigures, controls, shuffled, trust_figures, verdict
@@ -130,7 +130,7 @@ def _layer(
     )
 
 
-def judge_left_out(dissection: Naming, layer: str) -> Judged:
+def judge_left_out(dissection: Naming, layer: str) -> JudgeFigures:
     """Judge the words of a layer on the sampled images that were left out when they were chosen.
 
     The probability of several words is the mean of theirs by weight.

@@ -81,7 +81,7 @@ class LeftOut(NamedTuple):
     words: Words
 
 
-class Judged(NamedTuple):
+class CrossValidated(NamedTuple):
     """Labels of a layer, chosen by all images, and the trust in them."""
 
     words: Words
@@ -92,7 +92,7 @@ class Judged(NamedTuple):
 
 def cross_validated(
     moments: Moments, explain: Explain, texts: Tensor, groups: Sequence[Sequence[int]] | None = None
-) -> Judged:
+) -> CrossValidated:
     """Choose the labels of a layer by all images, and judge the way of choosing on images left out.
 
     Each fold is predicted by words that were chosen without it. Correlations are taken within the folds: covariances
@@ -110,7 +110,7 @@ def cross_validated(
     final = explain(folds)
     images = int(moments.counts.sum())
     if len(folds) < 2 or images < LEAST_IMAGES:
-        return Judged(final[-1], _unknown(moments.neurons, images), [])
+        return CrossValidated(final[-1], _unknown(moments.neurons, images), [])
     groups_left_out = [[fold] for fold in folds] if groups is None else [_present(group, folds) for group in groups]
     sums, choices = [HeldOut(moments.neurons) for _ in final], []
     for group in groups_left_out:
@@ -122,10 +122,10 @@ def cross_validated(
         for total, words in zip(sums, choices[-1][1], strict=True):
             total.add(known, new, words.directions(known, directions))
     if not choices:  # all images are in folds that are left out together
-        return Judged(final[-1], _unknown(moments.neurons, images), [])
+        return CrossValidated(final[-1], _unknown(moments.neurons, images), [])
     lengths = _lengths([total.picked() for total in sums])
     left_out = [LeftOut(group, _chosen(paths, lengths)) for group, paths in choices]
-    return Judged(_chosen(final, lengths), _trust(sums, lengths, moments, images), left_out)
+    return CrossValidated(_chosen(final, lengths), _trust(sums, lengths, moments, images), left_out)
 
 
 class HeldOut:

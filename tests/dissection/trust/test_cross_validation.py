@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lwta.dissection.moments.moments import Moments, Statistics
 from lwta.dissection.similarity import Correlation, Cos, FromMoments, Linear, Specific, Words
-from lwta.dissection.trust.cross_validation import LEAST_IMAGES, HeldOut, Judged, Trust, cross_validated
+from lwta.dissection.trust.cross_validation import LEAST_IMAGES, CrossValidated, HeldOut, Trust, cross_validated
 from tests.support.trust import (
     Definition,
     contrast_signals,
@@ -51,7 +51,7 @@ def case(images: int = 400, folds: Sequence[int] = range(8)) -> Case:
     return Case(values, world.features, world.texts, of_image)
 
 
-def by_library(similarity: FromMoments, one: Case, groups: Sequence[Sequence[int]] | None = None) -> Judged:
+def by_library(similarity: FromMoments, one: Case, groups: Sequence[Sequence[int]] | None = None) -> CrossValidated:
     moments = one.moments
     return cross_validated(
         moments, lambda folds: similarity.paths(moments.statistics(folds), one.texts), one.texts, groups
