@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from lwta.dissection.moments.folds import FOLDS, folds_of
+from lwta.dissection.moments.folds import FOLDS
 from lwta.dissection.moments.measuring import moments_of
 from lwta.dissection.moments.moments import Moments
 from lwta.dissection.recording.recording import Recording
@@ -99,21 +98,26 @@ def _choose_by_images(
     group: Group,
 ) -> Chosen:
     """Choose labels by a similarity that sees all images, and once more without each pair of folds."""
-    present = sorted({fold // PAIRS for fold in moments.folds})
-    pairs = folds_of(recording.sorted_keys) // PAIRS
-    numbers = torch.full((FOLDS,), -1)
-    numbers[present] = torch.arange(len(present))
-    scores, *without = accumulated(recording, layer, make_similarity, text_features, folds=numbers[pairs], group=group)
+    pairs = [[fold for fold in moments.folds if fold // PAIRS == pair] for pair in range(FOLDS // PAIRS)]
+    groups = [pair for pair in pairs if pair]
+    scores, *without = accumulated(
+        recording,
+        layer,
+        make_similarity,
+        text_features,
+        moments=moments,
+        left_out=groups if len(groups) > 1 else (),
+        group=group,
+    )
     by_training = {
-        tuple(fold for fold in moments.folds if fold // PAIRS != pair): left
-        for pair, left in zip(present, without, strict=bool(without))
+        tuple(fold for fold in moments.folds if fold not in pair): left
+        for pair, left in zip(groups, without, strict=bool(without))
     }
 
     def explain(folds: Sequence[int]) -> list[Words]:
         return [Words.single(by_training.get(tuple(folds), scores))]
 
     def judge() -> CrossValidated:
-        groups = [[fold for fold in moments.folds if fold // PAIRS == pair] for pair in present]
         return cross_validated(moments, explain, text_features.cpu(), groups)
 
     return Chosen(make_similarity().name, scores, *group.lead(judge))

@@ -92,6 +92,31 @@ class Similarity(Protocol):
         ...
 
 
+class _SummedMoments:
+    """Moments of the shards that were added, all in one fold."""
+
+    def __init__(self) -> None:
+        self._probe, self._own = ProbeSums(1), LayerSums(1)
+
+    def update(self, shard: Shard) -> None:
+        """Add a shard of the probing set."""
+        self._probe.add(0, shard.features)
+        self._own.add(0, shard.activations, shard.features)
+
+    def merge(self, other: Self) -> None:
+        """Add everything that was added to ``other``."""
+        self._probe.merge(other._probe)
+        self._own.merge(other._own)
+
+    def statistics(self) -> Statistics:
+        """Return means and covariances.
+
+        Raises:
+            ValueError: no shard was added.
+        """
+        return Moments(**self._probe.totals(), **self._own.totals()).statistics()
+
+
 class FromMoments(ABC):
     """Base class of similarities that are expressions in the moments of a layer, and need no image beside them.
 
@@ -101,7 +126,7 @@ class FromMoments(ABC):
     name: str
 
     def __init__(self) -> None:
-        self._probe, self._own = ProbeSums(1), LayerSums(1)
+        self._sums = _SummedMoments()
 
     @abstractmethod
     def scores(self, statistics: Statistics, text_features: Tensor) -> Tensor:
@@ -120,13 +145,11 @@ class FromMoments(ABC):
 
     def update(self, shard: Shard) -> None:
         """Add a shard of the probing set."""
-        self._probe.add(0, shard.features)
-        self._own.add(0, shard.activations, shard.features)
+        self._sums.update(shard)
 
     def merge(self, other: Self) -> None:
         """Add everything that was added to ``other``."""
-        self._probe.merge(other._probe)
-        self._own.merge(other._own)
+        self._sums.merge(other._sums)
 
     def finalize(self, text_features: Tensor) -> Tensor:
         """Return the scores, (D, M) float32 on the CPU.
@@ -134,7 +157,7 @@ class FromMoments(ABC):
         Raises:
             ValueError: no shard was added.
         """
-        return self.scores(self._statistics(), text_features.cpu())
+        return self.scores(self._sums.statistics(), text_features.cpu())
 
     def explain(self, text_features: Tensor) -> Words:
         """Return the words chosen for every neuron, as many as there may be.
@@ -142,7 +165,49 @@ class FromMoments(ABC):
         Raises:
             ValueError: no shard was added.
         """
-        return self.paths(self._statistics(), text_features.cpu())[-1]
+        return self.paths(self._sums.statistics(), text_features.cpu())[-1]
 
-    def _statistics(self) -> Statistics:
-        return Moments(**self._probe.totals(), **self._own.totals()).statistics()
+
+class BesideMoments(ABC):
+    """Base class of similarities of which a part has to see the images, and the rest follows from the moments.
+
+    Where the moments of a layer are known, only `of_images` sees its images, and `combined` adds the rest. Alone, as an
+    accumulator like any other, such a similarity sums the moments up as well.
+    """
+
+    name: str
+
+    def __init__(self) -> None:
+        self._seen, self._sums = self.of_images(), _SummedMoments()
+
+    @abstractmethod
+    def of_images(self) -> Similarity:
+        """Return a fresh accumulator of the part that has to see the images."""
+
+    @abstractmethod
+    def combined(self, of_images: Tensor, statistics: Statistics, text_features: Tensor) -> Tensor:
+        """Return the scores, (D, M) float32.
+
+        Args:
+            of_images: (D, M), what `of_images` found.
+            statistics: moments of the same images.
+            text_features: (M, d) float32 normalised text embeddings, on the CPU.
+        """
+
+    def update(self, shard: Shard) -> None:
+        """Add a shard of the probing set."""
+        self._seen.update(shard)
+        self._sums.update(shard)
+
+    def merge(self, other: Self) -> None:
+        """Add everything that was added to ``other``."""
+        self._seen.merge(other._seen)
+        self._sums.merge(other._sums)
+
+    def finalize(self, text_features: Tensor) -> Tensor:
+        """Return the scores, (D, M) float32 on the CPU.
+
+        Raises:
+            ValueError: no shard was added.
+        """
+        return self.combined(self._seen.finalize(text_features), self._sums.statistics(), text_features.cpu())

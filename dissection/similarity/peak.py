@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from torch import Tensor
-from typing_extensions import Self
 
-from lwta.dissection.recording.recording import Shard
+from lwta.dissection.moments.moments import Statistics
+from lwta.dissection.similarity.base import BesideMoments
 from lwta.dissection.similarity.correlation import Correlation
 from lwta.dissection.similarity.soft_wpmi import SoftWPMI
 
 
-class Peak:
+class Peak(BesideMoments):
     """Sum of `SoftWPMI` and `Correlation`, each standardised over the concepts of a neuron.
 
     The first looks at the images that excite a neuron most and knows no others; the second at all images, and weighs
@@ -20,6 +20,7 @@ class Peak:
     Example:
         >>> import torch
         >>> from lwta.dissection.recording.activations import DenseActivations
+        >>> from lwta.dissection.recording.recording import Shard
         >>> peak = Peak()
         >>> peak.update(Shard(torch.arange(3), torch.eye(3), DenseActivations(torch.tensor([[0.1], [0.8], [0.1]]))))
         >>> peak.finalize(torch.eye(3)).argmax(1).tolist()
@@ -28,28 +29,23 @@ class Peak:
 
     name = "peak"
 
-    def __init__(self) -> None:
-        self._strongest, self._range = SoftWPMI(), Correlation()
+    def of_images(self) -> SoftWPMI:
+        """Return a fresh accumulator of the images that excite each neuron most."""
+        return SoftWPMI()
 
-    def update(self, shard: Shard) -> None:
-        """Add a shard of the probing set."""
-        self._strongest.update(shard)
-        self._range.update(shard)
-
-    def merge(self, other: Self) -> None:
-        """Add everything that was added to ``other``."""
-        self._strongest.merge(other._strongest)
-        self._range.merge(other._range)
-
-    def finalize(self, text_features: Tensor) -> Tensor:
+    def combined(self, of_images: Tensor, statistics: Statistics, text_features: Tensor) -> Tensor:
         """Return the scores, (D, M) float32; NaN for a neuron that is dead, 0 where all concepts are alike to it.
 
+        Args:
+            of_images: scores of `SoftWPMI`, (D, M).
+            statistics: moments of the same images.
+            text_features: (M, d) float32 normalised text embeddings, on the CPU.
+
         Raises:
-            ValueError: no shard was added, or there is only one concept.
+            ValueError: there is only one concept.
         """
-        strongest = self._strongest.finalize(text_features)
-        correlation = self._range.finalize(text_features).nan_to_num(nan=0)  # constant, but perhaps not dead
-        return _standardised(strongest) + _standardised(correlation)
+        r = Correlation().scores(statistics, text_features).nan_to_num(nan=0)  # constant, but perhaps not dead
+        return _standardised(of_images) + _standardised(r)
 
 
 def _standardised(scores: Tensor) -> Tensor:

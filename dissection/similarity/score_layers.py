@@ -8,10 +8,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from lwta.dissection.moments.folds import FOLDS, folds_of
 from lwta.dissection.moments.measuring import checked, moments_of
+from lwta.dissection.moments.moments import Moments
 from lwta.dissection.moments.sums import parts_of
 from lwta.dissection.recording.recording import Recording
-from lwta.dissection.similarity.base import FromMoments, Similarity
+from lwta.dissection.similarity.base import BesideMoments, FromMoments, Similarity
 from lwta.dissection.similarity.registry import similarity_of_layer
 from lwta.support.processes import Group
 
@@ -44,13 +46,16 @@ def similarities_of(
     scores = {}
     for layer in recording.layers if layers is None else layers:
         make_similarity = similarity_of_layer(similarity, recording, layer)
-        one = make_similarity()
-        if isinstance(one, FromMoments):
+        one, moments = make_similarity(), None
+        if isinstance(one, (FromMoments, BesideMoments)):
             moments = moments_of(recording, layer, group=group)
             check_width(moments.products.shape[-1], text_features)
+        if isinstance(one, FromMoments) and moments is not None:
             scores[layer] = group.lead(partial(one.scores, moments.statistics(), text_features.cpu()))
         else:
-            (scores[layer],) = accumulated(recording, layer, make_similarity, text_features, group=group)
+            (scores[layer],) = accumulated(
+                recording, layer, make_similarity, text_features, moments=moments, group=group
+            )
     return scores
 
 
@@ -60,7 +65,8 @@ def accumulated(
     make_similarity: Callable[[], Similarity],
     text_features: Tensor,
     *,
-    folds: Tensor | None = None,
+    moments: Moments | None = None,
+    left_out: Sequence[Sequence[int]] = (),
     group: Group = Group(),  # noqa: B008 (immutable)
 ) -> list[Tensor]:
     """Score the neurons of a layer by a similarity that has to see the images, in one pass over them.
@@ -70,34 +76,54 @@ def accumulated(
         layer: key of the layer.
         make_similarity: callable that makes a fresh accumulator.
         text_features: (M, d) float32 normalised text embeddings.
-        folds: (N,) int64, for each rank the number of the part that its image belongs to; None for one part.
+        moments: moments of the layer, which similarities that are `BesideMoments` need not sum up then; None if they
+            are not known.
+        left_out: folds that are left out together, by turns; each fold that holds images is in one of several.
         group: processes that share the shards; the result is returned in all of them.
 
     Returns:
-        Scores (D, M) by all images; then, if there are several parts, by all images but those of part 0, of part 1, ….
-        None of the parts may hold all images.
+        Scores (D, M) by all images; then by all images but those left out, for each turn.
 
     Raises:
         ValueError: the recording has no shard, a recorded embedding is not finite, or a neuron that is not
             dead has no score.
     """
-    parts: list[Similarity | None] = [None] * (1 if folds is None else int(folds.max()) + 1)
-    numbers = group.share(recording.numbers)
+    one = make_similarity()
+    beside = one if moments is not None and isinstance(one, BesideMoments) else None
+    make = make_similarity if beside is None else beside.of_images
+    part_of_rank, parts = _parts(recording, left_out), dict[int, Similarity]()
     alone = group.world_size == 1
-    for shard in recording.shards(layer) if alone else recording.some_shards(layer, numbers):
+    for shard in recording.shards(layer) if alone else recording.some_shards(layer, group.share(recording.numbers)):
         check_width(shard.features.shape[1], text_features)
-        for part in parts_of(checked(recording, shard), folds):
-            similarity = parts[part.fold] = parts[part.fold] or make_similarity()
-            similarity.update(part.shard)
-    merged = [group.merge(part) for part in parts]
+        for number, images in parts_of(checked(recording, shard), part_of_rank):
+            if number not in parts:
+                parts[number] = make()
+            parts[number].update(images)
+    merged = [group.merge(parts.get(number)) for number in range(max(len(left_out), 1))]
+
+    def without(turn: int | None) -> Tensor:
+        scores = _scores_without(merged, turn, make, text_features)
+        if beside is None or moments is None:
+            return scores
+        folds = None if turn is None else [fold for k, part in enumerate(left_out) if k != turn for fold in part]
+        return beside.combined(scores, moments.statistics(folds), text_features.cpu())
 
     def finish() -> list[Tensor]:
-        whole = _scores_without(merged, None, make_similarity, text_features)
+        whole = without(None)
         _check_scores(recording, layer, whole, text_features)
-        left_out = range(len(parts)) if len(parts) > 1 else ()
-        return [whole, *(_scores_without(merged, part, make_similarity, text_features) for part in left_out)]
+        return [whole, *map(without, range(len(left_out)))]
 
     return group.lead(finish)
+
+
+def _parts(recording: Recording, left_out: Sequence[Sequence[int]]) -> Tensor | None:
+    """Turn in which the image of each rank is left out, (N,) int64; None where none ever is."""
+    if not left_out:
+        return None
+    turns = torch.full((FOLDS,), -1)
+    for turn, folds in enumerate(left_out):
+        turns[list(folds)] = turn
+    return turns[folds_of(recording.sorted_keys)]
 
 
 def _scores_without(

@@ -12,10 +12,11 @@ from torch import Tensor
 from lwta.dissection.labels.choosing import Chosen, choose, choose_by_moments
 from lwta.dissection.moments.folds import folds_of
 from lwta.dissection.moments.measuring import moments_of
+from lwta.dissection.moments.sums import LayerSums
 from lwta.dissection.recording.activations import Activations, DenseActivations
 from lwta.dissection.recording.layers import Layer
 from lwta.dissection.recording.recording import MemoryRecording
-from lwta.dissection.similarity import SIMILARITIES, Linear, Peak, Similarity, SoftWPMI, Words
+from lwta.dissection.similarity import SIMILARITIES, Linear, Peak, Similarity, SoftWPMI, Words, similarities_of
 from tests.support.similarities import pieces, scored, shards
 from tests.support.trust import Definition, World, cross_validation, planted
 from tests.support.worlds import activations_of, embedded, in_batches, recorded
@@ -109,6 +110,17 @@ def test_labels_by_moments_need_nothing_else() -> None:
     found = choose_by_moments(Linear(), moments_of(recording, "layer"), world.texts)
     torch.testing.assert_close(found.trust, wanted.trust, rtol=0, atol=0)
     assert torch.equal(found.words.concepts, wanted.words.concepts)
+
+
+def test_peaks_are_labelled_by_the_moments_that_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = planted(300, neurons=10)
+    recording = in_batches(DenseActivations(world.activations), world.features, 50)
+    alone = scored(Peak(), list(recording.shards("layer")), world.texts)
+    moments_of(recording, "layer")
+    monkeypatch.setattr(LayerSums, "add", lambda *_: pytest.fail("moments are summed up again"))
+    found = choose(recording, "peak", world.texts)["layer"]
+    torch.testing.assert_close(found.scores, alone, rtol=0, atol=1e-5)
+    assert torch.equal(similarities_of(recording, "peak", world.texts)["layer"], found.scores)
 
 
 def test_words_of_a_neuron_come_with_their_weights() -> None:
