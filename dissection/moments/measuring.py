@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from time import monotonic
 from typing import NamedTuple
 
@@ -44,8 +44,8 @@ def moments_of(
     Raises:
         ValueError: a recorded embedding is not finite, or there is no image.
     """
-    probe, own, _ = _measured(recording, layer, folds, salt, group)
-    return Moments(**probe, **own)
+    found = _measured(recording, layer, ("probe", "own"), folds, salt, group)
+    return Moments(**found["probe"], **found["own"])
 
 
 def sample_of(recording: Recording, layer: str) -> Sample:
@@ -54,31 +54,40 @@ def sample_of(recording: Recording, layer: str) -> Sample:
     Raises:
         ValueError: as in `moments_of`.
     """
-    *_, rows = _measured(recording, layer, FOLDS, "", Group())
+    rows = _measured(recording, layer, ("sample",), FOLDS, "", Group())["sample"]
     keys = [recording.sorted_keys[rank] for rank in rows["ranks"].tolist()]
     return Sample(keys, recording.chosen[layer], recording.heads, rows["features"], rows["values"])
 
 
-Measured = tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]
-"""Totals of the probing set and of the layer by fold, and the sample."""
+Measured = dict[str, dict[str, Tensor]]
+"""Totals of the probing set by fold ("probe"), of the layer by fold ("own"), and the "sample"."""
 
 
-def _measured(recording: Recording, layer: str, folds: int, salt: str, group: Group) -> Measured:
-    """Return what is kept of a layer, or measure and keep it."""
+def _measured(recording: Recording, layer: str, wanted: Sequence[str], folds: int, salt: str, group: Group) -> Measured:
+    """Return some of what is kept of a layer, of which no more is read, or else measure everything and keep it."""
     tag = f"{folds}{salt and f'-{salt}'}"
     of_layer = recording.kept(layer)
-    places = ((recording.kept(None), f"moments-{tag}"), (of_layer, f"moments-{tag}"), (of_layer, "sample"))
-    kept = group.lead(lambda: [place.get(name) for place, name in places])
-    found = [tensors for tensors in kept if tensors is not None]
-    if len(found) == len(places):
-        return found[0], found[1], found[2]
+    places = {
+        "probe": (recording.kept(None), f"moments-{tag}"),
+        "own": (of_layer, f"moments-{tag}"),
+        "sample": (of_layer, "sample"),
+    }
+
+    def kept(parts: Iterable[str]) -> Measured:
+        read = ((part, places[part][0].get(places[part][1])) for part in parts)
+        return {part: tensors for part, tensors in read if tensors is not None}
+
+    found = group.lead(lambda: kept(wanted))
+    if len(found) == len(wanted):
+        return found
     measured = _Measuring(recording, layer, folds, salt, f"partial-{tag}", group).run()
     if measured is None:
         raise ValueError("there is nothing to label: no image was taken in")
     if group.rank == 0:
-        for (place, name), before, tensors in zip(places, kept, measured, strict=True):
-            if before is None:
-                place.put(name, tensors)
+        whole = found | kept(part for part in places if part not in wanted)  # which stay as they are
+        for part, (place, name) in places.items():
+            if part not in whole:
+                place.put(name, measured[part])
     return measured
 
 
@@ -118,7 +127,7 @@ class _Measuring:
         def totals() -> Measured | None:
             if probe is None or own is None or sample is None or not self._recording.keys:
                 return None
-            return probe.totals(), own.totals(), sample.totals()
+            return {"probe": probe.totals(), "own": own.totals(), "sample": sample.totals()}
 
         found = self._group.lead(totals)
         if alone:

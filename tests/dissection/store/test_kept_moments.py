@@ -209,8 +209,64 @@ def test_a_missing_file_is_computed_again_without_a_word(
 
 
 def labelled(store: Path) -> str:
-    """The labels of a store that is opened, as a table."""
-    return str(opened(World(), store, similarity="correlation"))
+    """The labels of a store that is opened, as a table; what was kept of its layer is all read."""
+    found = opened(World(), store, similarity="correlation")
+    sample_of(found.recording, "act")
+    return str(found)
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the kept files that are read from now on."""
+    seen: list[str] = []
+    get = KeptFiles.get
+
+    def seeing(self: KeptFiles, name: str) -> dict[str, Tensor] | None:
+        seen.append(name)
+        return get(self, name)
+
+    monkeypatch.setattr(KeptFiles, "get", seeing)
+    return seen
+
+
+def test_only_the_files_that_are_asked_for_are_read(copied: Path, reads: list[str]) -> None:
+    recording = recording_of(World(), copied, "act")
+    moments_of(recording, "act")
+    assert reads == ["moments-8", "moments-8"]  # of the images, and of the layer
+    reads.clear()
+    sample_of(recording, "act")
+    assert reads == ["sample"]
+
+
+def test_a_file_that_is_not_asked_for_is_not_missed(copied: Path, no_reading: Any) -> None:
+    """Neither the sample by a labelling, nor the moments by whoever asks for the sample."""
+    no_reading()
+    paths = kept(copied)
+    paths["act/sample"].unlink()
+    moments_of(recording_of(World(), copied, "act"), "act")
+    assert "act/sample" not in kept(copied)
+    for name in ("images/moments-8", "act/moments-8"):
+        paths[name].unlink()
+    with pytest.raises(pytest.fail.Exception, match="activations are read"):
+        moments_of(recording_of(World(), copied, "act"), "act")
+
+
+def test_all_that_is_damaged_is_mended_in_one_pass(
+    recorded: tuple[Path, Dissection], copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each file with one warning; the tally is damaged too, and counted in the same pass."""
+    paths = kept(copied)
+    wholes = {name: load(path.read_bytes()) for name, path in paths.items()}
+    for path in paths.values():
+        flipped(path)
+    recording = recording_of(World(), copied, "act")
+    seen = counted(recording, monkeypatch)
+    with pytest.warns(UserWarning, match="is damaged; it is computed again") as warned:
+        found = tensors(recording, "act")
+    assert sorted(str(warning.message).split()[1] for warning in warned) == sorted(map(str, paths.values()))
+    assert seen == list(range(4))
+    assert equal(found, tensors(recorded[1].recording, "act"))
+    assert all(equal_by_name(load(path.read_bytes()), wholes[name]) for name, path in paths.items())
 
 
 @pytest.mark.parametrize("error", [errno.EROFS, errno.ENOSPC, errno.EACCES])
