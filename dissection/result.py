@@ -118,6 +118,7 @@ class Dissection(Naming):
         output_layer: str | None = None,
         similarity: str | Callable[[], Similarity] | None = None,
         others: Mapping[str, Naming] | None = None,
+        controls: bool = True,
     ) -> Scores:
         """Score the dissection: how readable every layer is, and how well the output neurons are identified.
 
@@ -132,12 +133,14 @@ class Dissection(Naming):
                 your own if you have changed any.
             others: further dissections of the same layers to compare with, by name, such as of the untrained network:
                 see `lwta.models.untrained`.
+            controls: put controls beside the layers. They take about twice the time of labelling the layers; without
+                them figures are quick to be had, and less can be read from them.
 
         Raises:
-            ValueError: ``output_layer`` was not dissected, is given without names or has another number of neurons, or
-                the similarity is not one of the library's and must be given.
+            ValueError: ``output_layer`` was not dissected, is given without names or has another number of neurons,
+                the similarity is not one of the library's and must be given, or there are ``others`` without controls.
         """
-        return score(self, class_names, output_layer, similarity, others)
+        return score(self, class_names, output_layer, similarity, others, controls)
 
     def search(
         self,

@@ -76,23 +76,27 @@ def score(
     output_layer: str | None = None,
     similarity: str | Callable[[], Similarity] | None = None,
     others: Mapping[str, Naming] | None = None,
+    controls: bool = True,
 ) -> Scores:
     """Score a dissection; arguments and errors are those of `lwta.dissection.Dissection.scores`.
 
     Raises:
-        ValueError: ``output_layer`` does not fit, or the similarity must be given.
+        ValueError: ``output_layer`` does not fit, the similarity must be given, or there are others but no controls.
     """
+    if others and not controls:
+        names = ", ".join(map(repr, others))
+        raise ValueError(f"others must not be given with controls=False, as they are controls; got {names}")
     class_names = class_names_of(dissection.model) if class_names is None else class_names
     output = _output_layer(dissection, class_names, output_layer)
     identification = None if class_names is None or output is None else identify(dissection, output, class_names)
     labeler = similarity or dissection.similarity
-    rows = [_layer(dissection, layer, labeler, others or {}) for layer in dissection.layers]
+    rows = [_layer(dissection, layer, labeler) for layer in dissection.layers]
+    if controls:
+        rows = [_with_controls(row, dissection, labeler, others or {}) for row in rows]
     return Scores(rows, identification, len(dissection.recording.keys), dissection.similarity)
 
 
-def _layer(
-    dissection: Naming, layer: str, similarity: str | Callable[[], Similarity], others: Mapping[str, Naming]
-) -> LayerScores:
+def _layer(dissection: Naming, layer: str, similarity: str | Callable[[], Similarity]) -> LayerScores:
     recording, chosen = dissection.recording, dissection.chosen(layer)
     labels, active = dissection.label_indices(layer), recording.active(layer)
     named = labels[labels >= 0]
@@ -126,8 +130,13 @@ def _layer(
         stable=_mean_size(stable_concepts(dissection, layer, similarity)),
         monosemanticity=mono,
         monosemanticity_shuffled=null,
-        controls=tuple(controls(dissection, layer, similarity, others)),
     )
+
+
+def _with_controls(
+    row: LayerScores, dissection: Naming, similarity: str | Callable[[], Similarity], others: Mapping[str, Naming]
+) -> LayerScores:
+    return row._replace(controls=tuple(controls(dissection, row.layer, similarity, others)))
 
 
 def judge_left_out(dissection: Naming, layer: str) -> JudgeFigures:

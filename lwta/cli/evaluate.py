@@ -5,6 +5,7 @@ Examples:
   lwta evaluate STORE --class-names classes.txt --output-layer fc  # are output neurons named as what they are?
   lwta evaluate LWTA_STORE --compare RELU_STORE                  # two networks in one table
   lwta evaluate STORE --control untrained --model run --probe photos/  # beside the same network without training
+  lwta evaluate STORE --no-controls                              # sooner, but with nothing to compare with
   lwta evaluate STORE --json scores.json                         # "-" prints it
 """
 
@@ -43,13 +44,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output-layer", metavar="LAYER", help="their layer (the last without competition of as many neurons)"
     )
-    parser.add_argument(
+    controls = parser.add_mutually_exclusive_group()
+    controls.add_argument(
         "--control",
         nargs="+",
         default=[],
         metavar="STORE",
         help="stores of networks to compare labels with, or 'untrained': the network itself without its training, for "
         "which --model and --probe must be given; it is recorded in the store, beside the trained one",
+    )
+    controls.add_argument(
+        "--no-controls", action="store_true", help="leave out controls, which take twice the time of labelling"
     )
     add_model(parser, required=False)
     add_json(parser)
@@ -67,7 +72,8 @@ def run(arguments: argparse.Namespace) -> int:
             controls[_unused(Path(control).name or control, controls)] = _open(arguments, Path(control))
     for store in (arguments.store, *arguments.compare):
         dissection = _open(arguments, store)
-        found = dissection.scores(names, arguments.output_layer, find_labeler(arguments), controls)
+        labeler = find_labeler(arguments)
+        found = dissection.scores(names, arguments.output_layer, labeler, controls, not arguments.no_controls)
         scores[_unused(store.name or str(store), scores)] = found
     if len(scores) > 1:
         emit({name: found.to_dict() for name, found in scores.items()}, compare(scores), arguments.json)

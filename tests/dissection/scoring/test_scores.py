@@ -16,7 +16,7 @@ from torch import nn
 from lwta import LWTA
 from lwta.dissection import Dissection, Embeddings, SoftWPMI, dissect, open_store
 from lwta.dissection.moments.folds import fold_of
-from lwta.dissection.scoring import LayerScores, Scores, compare
+from lwta.dissection.scoring import LayerScores, Scores, compare, trust_figures
 from lwta.dissection.scoring.judges import judge_probabilities
 from lwta.dissection.scoring.scores import judge_left_out
 from lwta.dissection.scoring.trust_figures import rotated, shuffled
@@ -103,6 +103,21 @@ def test_controls_have_nothing_to_say(similarity: Any) -> None:
     assert rotation.told_apart < 1
     of_other = by_name["other"]
     assert of_other.r == pytest.approx(sum(label.r for label in other.labels("act")) / 8)
+
+
+def test_controls_can_be_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then nothing is labelled for them, and all else is as it was."""
+    result = dissected()
+    whole = result.scores(NAMES)
+    monkeypatch.setattr(trust_figures, "choose", lambda *_, **__: pytest.fail("a control is labelled"))
+    found = result.scores(NAMES, controls=False)
+    assert [row.controls for row in found.layers] == [(), ()]
+    assert repr(found.layers) == repr([row._replace(controls=()) for row in whole.layers])
+    assert repr(found.identification) == repr(whole.identification)
+    assert "Controls:" in whole.table()
+    assert "Controls:" not in found.table()
+    with pytest.raises(ValueError, match=r"others must not be given with controls=False, .*; got 'other'"):
+        result.scores(others={"other": result}, controls=False)
 
 
 @pytest.mark.parametrize("similarity", [SOME, "linear"])

@@ -30,6 +30,13 @@ def test_a_control_is_another_store(stores: Path, capsys: pytest.CaptureFixture[
     assert layer["controls"][-1]["name"] == "relu"
 
 
+def test_controls_can_be_left_out(stores: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_on(stores, "evaluate", "--no-controls", "--json", "-") == 0
+    (layer,) = json.loads(capsys.readouterr().out)["layers"]
+    assert layer["controls"] == []
+    assert layer["r"] > 0.9
+
+
 def test_evaluate_side_by_side(stores: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "scores.json"
     assert run_on(stores, "evaluate", "--compare", str(stores / "relu"), str(stores / "relu"), "--json", str(file)) == 0
@@ -43,6 +50,7 @@ def test_evaluate_side_by_side(stores: Path, capsys: pytest.CaptureFixture[str],
     [
         (("--held-out", "2"), "unrecognized arguments: --held-out"),
         (("--control", "nowhere"), "there is no network in nowhere"),
+        (("--no-controls", "--control", "untrained"), "--control: not allowed with argument --no-controls"),
         (("--words", "0"), "words must be 1…10, got 0"),
         (("--words", "3", "--similarity", "cos"), "--words is for --similarity linear"),
         (("--class-names", "nowhere.txt"), "nowhere.txt"),
