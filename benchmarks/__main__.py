@@ -24,7 +24,7 @@ def main() -> int:
     parser.add_argument(
         "--only",
         metavar="NAME",
-        help="of the static suite, the kernels whose names begin so; of the labels, hidden, outputs or scale; "
+        help="of the static suite, the kernels whose names begin so; of the labels, hidden, outputs, scale or cost; "
         "other rows of the file stay as they are",
     )
     arguments = parser.parse_args()

@@ -14,10 +14,11 @@ CHOSEN = ("soft_wpmi", "cos", "correlation", "specific", "linear", "linear, ten 
 
 def label_tables(record: dict[str, Any]) -> str:
     """Every table of the record, as Markdown."""
-    hidden = [row for row in record["rows"] if row["kind"] == "hidden"]
-    outputs = [row for row in record["rows"] if row["kind"] == "outputs" and row["layer"] == "softmax"]
-    scale = [row for row in record["rows"] if row["kind"] == "scale"]
-    parts = [_hidden(hidden), _judges(hidden), _outputs(outputs), _curve(record["rows"]), _scale(scale)]
+    hidden, outputs, scale, cost = (
+        [row for row in record["rows"] if row["kind"] == kind] for kind in ("hidden", "outputs", "scale", "cost")
+    )
+    outputs = [row for row in outputs if row["layer"] == "softmax"]
+    parts = [_hidden(hidden), _judges(hidden), _outputs(outputs), _curve(record["rows"]), _scale(scale), _cost(cost)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -135,4 +136,21 @@ def _scale(rows: list[Row]) -> str:
         f"{one['concepts']:,} words, {one['features']} dimensions (simulated, 2 cores): its moments once, then a new "
         "list of words from the moments alone, cross-validation included.\n\n"
         + markdown_table(["step", "seconds", "MB (whole process)"], body)
+    )
+
+
+def _cost(rows: list[Row]) -> str:
+    """What the moments add to the time of recording."""
+    if not rows:
+        return ""
+    one, most = rows[0], max(row["ratio"] for row in rows)
+    body = [
+        [row["step"], f"{row['shard']:,}", f"{1e3 * row['moments_seconds']:.3g}", f"{row['ratio']:.1%}"] for row in rows
+    ]
+    return (
+        f"Recording {one['neurons']:,} units (`{one['stage']}` of `{one['network']}`, beside the image encoder of CLIP "
+        f"{one['clip']}, random weights, {one['pixels']}×{one['pixels']} pixels in batches of {one['batch']}) takes "
+        f"{1e3 * one['recording_seconds']:.3g} ms an image; keeping the moments adds at most {most:.1%} to recording "
+        f"(medians of {one['rounds']} rounds in one run, {one['threads']} threads).\n\n"
+        + markdown_table(["activations", "images in a shard", "ms an image", "added"], body)
     )

@@ -10,7 +10,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +21,7 @@ from torch.nn.functional import normalize
 from lwta.dissection.labels.choosing import choose_by_moments
 from lwta.dissection.moments.measuring import moments_of
 from lwta.dissection.moments.moments import Moments
-from lwta.dissection.recording.activations import WinnerActivations
+from lwta.dissection.recording.activations import Activations, WinnerActivations
 from lwta.dissection.recording.layers import Layer
 from lwta.dissection.recording.recording import Recording, Shard
 from lwta.dissection.similarity import SIMILARITIES, FromMoments
@@ -56,26 +56,42 @@ def run(quick: bool = False) -> Iterator[dict[str, Any]]:
     """
     scale = QUICK if quick else Scale()
     for step in STEPS:
-        command = [sys.executable, "-m", "benchmarks.label_scale", step, json.dumps(scale)]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RuntimeError(f"the measurement of {step} failed:\n{done.stderr}")
-        yield {"kind": "scale", "step": step, **scale._asdict(), **json.loads(done.stdout.splitlines()[-1])}
+        found = measured_apart("benchmarks.label_scale", step, json.dumps(scale))
+        yield {"kind": "scale", "step": step, **scale._asdict(), **found}
+
+
+def measured_apart(module: str, *arguments: str) -> Any:
+    """Return what a measurement printed last, as JSON, in a process of its own.
+
+    Args:
+        module: module to run.
+        arguments: its arguments.
+
+    Raises:
+        RuntimeError: the measurement failed.
+    """
+    command = [sys.executable, "-m", module, *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"the measurement {' '.join(command[2:])} failed:\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 class Simulated(Recording):
-    """Recording of a competitive layer whose winners are drawn; each shard is one of a few, with other ranks.
+    """Recording of which each shard is one of a few, with other ranks.
 
     Args:
         scale: sizes.
+        drawn: embeddings and activations of these few, each of ``scale.shard`` images; None for a layer with
+            competition whose winners are drawn.
     """
 
-    def __init__(self, scale: Scale) -> None:
+    def __init__(self, scale: Scale, drawn: Sequence[tuple[Tensor, Activations]] | None = None) -> None:
         keys = [f"{number:07d}" for number in range(scale.images)]
         super().__init__(keys, [None] * len(keys), [Layer("act")], [], "mean")
-        torch.manual_seed(0)
         self._scale = scale
-        self._drawn = [self._draw() for _ in range(min(DRAWN, len(self.numbers)))]
+        self.drawn = self._draw_all() if drawn is None else drawn
+        """Embeddings and activations of the few shards."""
 
     @property
     def numbers(self) -> range:
@@ -85,13 +101,17 @@ class Simulated(Recording):
     def recorded_shards(self, module: str, numbers: Iterable[int]) -> Iterator[Shard]:
         """Yield the shards with these numbers."""
         for number in numbers:
-            features, activations = self._drawn[number % DRAWN]
+            features, activations = self.drawn[number % len(self.drawn)]
             first = number * self._scale.shard
             ranks = torch.arange(first, min(first + self._scale.shard, self._scale.images))
             if len(ranks) < len(features):
                 mask = torch.arange(len(features)) < len(ranks)
                 features, activations = features[mask], activations.select(mask)
             yield Shard(ranks, features, activations)
+
+    def _draw_all(self) -> list[tuple[Tensor, WinnerActivations]]:
+        torch.manual_seed(0)
+        return [self._draw() for _ in range(min(DRAWN, len(self.numbers)))]
 
     def _draw(self) -> tuple[Tensor, WinnerActivations]:
         scale, blocks = self._scale, self._scale.neurons // self._scale.competitors

@@ -1,9 +1,10 @@
 """Labels judged: every labeler on real networks, by photographs that did not choose the labels.
 
-Photographs, embeddings and networks are those of the folder of shared data; where it is missing there is nothing to
-measure. Rows are of four kinds. "hidden": labels of a layer chosen on one random half of the photographs and judged on
-the other, means over the halves. "outputs": known output neurons of SqueezeNet. "curve": precision and coverage of the
-labels shown of them, by threshold. "scale": `benchmarks.label_scale`.
+Photographs, embeddings and networks are those of the folder of shared data; where it is missing no label is judged.
+Rows are of six kinds. "hidden": labels of a layer chosen on one random half of the photographs and judged on the other,
+means over the halves. "example": two neurons of it. "outputs": known output neurons of SqueezeNet. "curve": precision
+and coverage of the labels shown of them, by threshold. "scale": `benchmarks.label_scale`. "cost":
+`benchmarks.label_cost`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import open_clip
 import torch
 from torch import Tensor
 
-from benchmarks import label_scale
+from benchmarks import label_cost, label_scale
 from benchmarks.networks import DATA, Network, cifar_resnet, squeezenet, wide_resnet
 from lwta.dissection import Embeddings, dissect
 from lwta.dissection.labels.choosing import Chosen, choose
@@ -83,20 +84,30 @@ PHOTOGRAPHED: Mapping[str, tuple[str, ...]] = {
 
 
 def run(quick: bool = False, only: str = "") -> Iterator[dict[str, Any]]:
-    """Yield a row for each layer and labeler, then those of known outputs, of the curve, and of the scale.
+    """Yield a row for each layer and labeler, then those of known outputs, of the curve, of the scale, and of the cost.
 
     Args:
         quick: one small network and two halves, which show that everything runs and no more.
-        only: "hidden", "outputs" or "scale", to measure that alone.
+        only: "hidden", "outputs", "scale" or "cost", to measure that alone.
 
     Raises:
-        RuntimeError: the folder of shared data is missing.
+        RuntimeError: the folder of shared data is missing, or a measurement failed.
     """
+    wanted = [part for part in ("hidden", "outputs", "scale", "cost") if part.startswith(only)]
+    if "hidden" in wanted or "outputs" in wanted:
+        yield from _judgements(wanted, quick)
+    if "scale" in wanted:
+        yield from label_scale.run(quick)
+    if "cost" in wanted:
+        yield from label_cost.run(quick)
+
+
+def _judgements(wanted: Sequence[str], quick: bool) -> Iterator[dict[str, Any]]:
+    """Rows of labels that are judged by photographs."""
     if not EMBEDDINGS.exists():
         raise RuntimeError(f"labels are judged on photographs, which are missing: {DATA}")
     clip = Embeddings.load(EMBEDDINGS)
     texts = clip.encode_texts(clip.concepts)
-    wanted = [part for part in ("hidden", "outputs", "scale") if part.startswith(only)]
     for case in () if "hidden" not in wanted else QUICK if quick else HIDDEN:
         recording = _recorded(case, clip)
         for layer in case.layers:
@@ -106,8 +117,6 @@ def run(quick: bool = False, only: str = "") -> Iterator[dict[str, Any]]:
             yield from _examples(case.name, sample, layer, clip.concepts, texts)
     if "outputs" in wanted and not quick:
         yield from _outputs(clip, texts)
-    if "scale" in wanted:
-        yield from label_scale.run(quick)
 
 
 def _recorded(case: Case, clip: Embeddings) -> Recording:
