@@ -133,8 +133,8 @@ def _scale(rows: list[Row]) -> str:
     body = [[row["step"], f"{row['seconds']:.0f}", f"{row['peak_bytes'] / 1e6:.0f}"] for row in rows]
     return (
         f"A layer of {one['neurons']:,} units in blocks of {one['competitors']} over {one['images']:,} images, "
-        f"{one['concepts']:,} words, {one['features']} dimensions (simulated, 2 cores): its moments once, then a new "
-        "list of words from the moments alone, cross-validation included.\n\n"
+        f"{one['concepts']:,} words, {one['features']} dimensions (simulated, {one['threads']} threads): its moments "
+        "once, then a new list of words from the moments alone, cross-validation included.\n\n"
         + markdown_table(["step", "seconds", "MB (whole process)"], body)
     )
 
