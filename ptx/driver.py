@@ -24,6 +24,7 @@ from ptx.errors import PtxError
 from ptx.global_memory import Span
 from ptx.launch import launch
 from ptx.machine import Options
+from ptx.unwritten import Unwritten
 
 TARGETS = {"sm_80": 80, "sm_90": 90}
 """Compute capability of each target, times ten."""
@@ -50,10 +51,10 @@ class Session:
     options: Options = field(default_factory=Options)
     change: Callable[[str], str] | None = None
     """Function of the PTX that is executed in its place: faults are put in so."""
-    before: Callable[[list[Tensor]], None] | None = None
-    """Called with the tensors of each launch before it."""
     launches: list[Launched] = field(default_factory=list)
     """Every launch so far."""
+    unwritten: Unwritten = field(default_factory=Unwritten)
+    """Account of memory that nothing has written."""
 
 
 _sessions: list[Session] = []
@@ -82,8 +83,9 @@ def executing(target: str = "sm_90", options: Options | None = None) -> Iterator
     hook = mock.patch.object(knobs.runtime, "add_stages_inspection_hook", _stop_at_ptx)
     stands_in = mock.patch.object(triton_driver, "_active", _Driver())
     try:
-        with hook, stands_in:
+        with hook, stands_in, _sessions[-1].unwritten:
             yield _sessions[-1]
+        _sessions[-1].unwritten.finish()
     finally:
         _sessions.pop()
 
@@ -143,10 +145,10 @@ class _Launcher:
             else:
                 values.append(float(argument) if kind in ("fp32", "f32") else int(argument))
         name, text = function
-        if session.before is not None:
-            session.before(tensors)
         text = session.change(text) if session.change else text
-        counts = launch(text, (x, y, z), values, [extent(t) for t in tensors], self._shared, session.options)
+        reserved = [memory for tensor in tensors if (memory := session.unwritten.memory(tensor)) is not None]
+        spans = [extent(tensor) for tensor in tensors]
+        counts = launch(text, (x, y, z), values, spans, self._shared, session.options, reserved=reserved)
         session.launches.append(Launched(name, (x, y, z), counts))
 
 

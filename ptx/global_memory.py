@@ -7,7 +7,7 @@ fixes; here both are errors.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,6 +32,15 @@ class Span(NamedTuple):
     """Number of bytes."""
 
 
+class Reserved(NamedTuple):
+    """Memory that is reserved and that nothing, or something, has been written to."""
+
+    start: int
+    """Address of the first byte."""
+    written: NDArray[np.bool_]
+    """Which bytes have been written; what kernels write is marked."""
+
+
 class Place(NamedTuple):
     """Elements of one tensor that an instruction reaches."""
 
@@ -50,10 +59,13 @@ class GlobalMemory:
         spans: bytes that kernels may use; parts that overlap or touch count as one.
         checked: whether use by several programs is looked for.
         grain: size in bytes of the smallest access, the unit in which use is remembered.
+        reserved: memory of these tensors of which parts may not have been written.
     """
 
-    def __init__(self, spans: list[Span], checked: bool = True, grain: int = 2) -> None:
-        self.spans = _joined(spans)
+    def __init__(
+        self, spans: list[Span], checked: bool = True, grain: int = 2, reserved: Sequence[Reserved] = ()
+    ) -> None:
+        self.spans, self._reserved = _joined(spans), reserved
         self._starts = np.array([span.start for span in self.spans], np.uint64)
         self._checked, self._grain = checked, grain
         self._views: dict[tuple[int, np.dtype[Any]], NDArray[Any]] = {}
@@ -99,6 +111,7 @@ class GlobalMemory:
         """
         if not self._checked:
             return
+        self._touch_reserved(place, size, count, write, where)
         writer, reader = self._used_by(place.span)
         program = program[place.threads]
         first = place.first * size // self._grain
@@ -113,6 +126,22 @@ class GlobalMemory:
             if write and several.any():
                 raise PtxError(f"{where}: global memory that several programs write")
             users[at[several]] = SEVERAL
+
+    def _touch_reserved(self, place: Place, size: int, count: int, write: bool, where: object) -> None:
+        """Mark what is written, and refuse to read what nothing has written."""
+        if (found := self._reserved_of(place.span)) is None:
+            return
+        first = place.first * size + (self.spans[place.span].start // PAGE * PAGE - found.start)
+        for byte in range(size * count):
+            if write:
+                found.written[first + byte] = True
+            elif not found.written[first + byte].all():
+                raise PtxError(f"{where}: global memory that nothing has written")
+
+    def _reserved_of(self, span: int) -> Reserved | None:
+        """Return the reserved memory that a tensor lies in, if it lies in some."""
+        start = self.spans[span].start
+        return next((r for r in self._reserved if r.start <= start < r.start + r.written.size), None)
 
     def _used_by(self, span: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Return which program wrote and which read each part of a tensor."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from ptx.counting import Counts
 from ptx.errors import PtxError
-from ptx.global_memory import GlobalMemory, Span
+from ptx.global_memory import GlobalMemory, Reserved, Span
 from ptx.machine import Machine, Options
 from ptx.numbers import BITS, TYPES, Array
 from ptx.program import Program, translated
@@ -25,6 +25,7 @@ def launch(
     shared: int = 0,
     options: Options | None = None,
     programs: Sequence[int] | None = None,
+    reserved: Sequence[Reserved] = (),
 ) -> Counts:
     """Execute the programs of a grid.
 
@@ -37,6 +38,7 @@ def launch(
         shared: bytes of shared memory of a program.
         options: what is checked and counted; `Options` by default.
         programs: numbers of the programs to execute; all by default.
+        reserved: memory of which parts may not have been written; what the kernel writes is marked.
 
     Returns:
         What they did.
@@ -48,7 +50,7 @@ def launch(
     x, y, z = (*grid, 1, 1)[:3]
     parameters = _parameters(program, arguments)
     numbers = range(x * y * z) if programs is None else programs
-    memory, counts = GlobalMemory(list(spans), options.checked, program.global_grain), Counts()
+    memory, counts = GlobalMemory(list(spans), options.checked, program.global_grain, reserved), Counts()
     together = max(LANES // program.entry.threads, 1)
     for first in range(0, len(numbers), together):
         some = numbers[first : first + together]
