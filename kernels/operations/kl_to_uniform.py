@@ -25,11 +25,16 @@ from lwta.kernels.triton_parts.launch import on_its_device
 
 @triton.jit
 def _log_softmax(z):
-    """Return log π and π by block, with 0 for the logarithm where π is 0, since only π·log π is used."""
+    """Return log π, π, and the terms π·log π of the sum by block, which are 0 where π is 0.
+
+    The choice of 0 comes after the product: else the compiler fuses a product into the sum over competitors, and
+    where these are in several threads each of them rounds another of the products, so that they differ in their sums.
+    """
     shifted = z - tl.max(z, axis=1)[:, None]
     weights = tl.exp(shifted)
     total = tl.sum(weights, axis=1)[:, None]
-    return tl.where(weights == 0.0, 0.0, shifted - tl.log(total)), weights / total
+    log_pi, pi = shifted - tl.log(total), weights / total
+    return log_pi, pi, tl.where(pi == 0.0, 0.0, pi * log_pi)
 
 
 @triton.jit(do_not_specialize=["inner_multiples"])
@@ -45,8 +50,8 @@ def _forward_kernel(
         x_ptr, x_ptr, instance, offsets, exists, units, inner_multiples,
         INNER_MULTIPLE, U, SPAN, WIDTH, CONTIGUOUS, False, False,
     )  # fmt: skip
-    log_pi, pi = _log_softmax(z)
-    divergence = tl.reshape(tl.sum(pi * log_pi, axis=1) + log_competitors, (INSTANCES, SPAN // U))
+    _, _, terms = _log_softmax(z)
+    divergence = tl.reshape(tl.sum(terms, axis=1) + log_competitors, (INSTANCES, SPAN // U))
     divergence = tl.where((instance < instances)[:, None], divergence, 0.0)
     tl.store(partial_ptr + tl.program_id(0), tl.sum(tl.sum(divergence, axis=1), axis=0))
 
@@ -64,8 +69,9 @@ def _backward_kernel(
         x_ptr, x_ptr, instance, offsets, exists, units, inner_multiples,
         INNER_MULTIPLE, U, SPAN, WIDTH, CONTIGUOUS, False, False,
     )  # fmt: skip
-    log_pi, pi = _log_softmax(z)
-    out = tl.load(grad_ptr).to(tl.float32) * scale * pi * (log_pi - tl.sum(pi * log_pi, axis=1)[:, None])
+    log_pi, pi, terms = _log_softmax(z)
+    pull = tl.load(grad_ptr).to(tl.float32) * scale * pi * (log_pi - tl.sum(terms, axis=1)[:, None])
+    out = tl.where(pi == 0.0, 0.0, pull)  # there log π may be −inf
     store(out_ptr, offsets, exists, tl.reshape(out, (INSTANCES, WIDTH)), WIDTH, CONTIGUOUS)
 
 

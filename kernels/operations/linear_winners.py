@@ -162,7 +162,7 @@ def launch_forward(
             x, weight, bias, seed, value, index, rows, blocks, features,
             U=competitors, COMPETITORS=tile.competitors, ROWS=tile.rows, BLOCKS=tile.blocks, FEATURES=tile.features,
             SWIZZLE=8, NOISE=mode != "argmax", FAST=fast_math(x),
-            num_warps=tile.warps, num_stages=pipeline_stages(tile.stages), enable_fp_fusion=True,
+            num_warps=tile.warps, num_stages=pipeline_stages(tile.stages, x), enable_fp_fusion=True,
         )  # fmt: skip
     return value, index
 

@@ -7,6 +7,7 @@ from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
 import torch
+import triton
 from torch import Tensor
 
 P = ParamSpec("P")
@@ -24,11 +25,21 @@ def on_its_device(launch: Callable[Concatenate[Tensor, P], R]) -> Callable[Conca
     return guarded
 
 
+def backend(x: Tensor) -> str:
+    """Return what kernels on this tensor are compiled for: "cuda" or "hip".
+
+    On a tensor of the CPU kernels run only where another driver than a GPU's has been given to Triton.
+    """
+    if x.is_cuda:
+        return "cuda" if torch.version.hip is None else "hip"
+    return str(triton.runtime.driver.active.get_current_target().backend)
+
+
 def fast_math(x: Tensor) -> bool:
     """Return whether kernels on this tensor may use NVIDIA's special-function instructions: `fastmath`."""
-    return x.is_cuda and torch.version.cuda is not None
+    return backend(x) == "cuda"
 
 
-def pipeline_stages(wanted: int) -> int:
+def pipeline_stages(wanted: int, x: Tensor) -> int:
     """Return the stages of the pipeline that feeds a product: at most two where shared memory is AMD's 64 KB."""
-    return wanted if torch.version.hip is None else min(wanted, 2)
+    return wanted if backend(x) == "cuda" else min(wanted, 2)

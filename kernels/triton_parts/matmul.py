@@ -13,6 +13,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from lwta.kernels.triton_parts.launch import backend
+
 PROGRAMS = 512
 """Number of programs that keep a large GPU busy; a constant, so that sums have one order on every device."""
 
@@ -22,7 +24,7 @@ SHORTEST = 256
 
 def precision(x: Tensor) -> str:
     """Return the precision, by its name in Triton, in which kernels on this tensor multiply float32."""
-    return "tf32x3" if x.is_cuda and torch.version.cuda is not None else "ieee"
+    return "tf32x3" if backend(x) == "cuda" else "ieee"
 
 
 def operands(images: Tensor, texts: Tensor) -> tuple[Tensor, Tensor]:
