@@ -20,7 +20,7 @@ lint: $(VENV)/.test-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
-	$(BIN)/mypy -p lwta
+	$(BIN)/mypy -p lwta -p ptx
 
 coverage: $(VENV)/.test-installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --cov=lwta --cov-report=term --cov-report=html

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from lwta.kernels import concept_log_p, concept_logsumexp, eager
 from lwta.kernels.operations.concept_log_p import launch as launch_log_p
 from tests.support.concept_cases import SHAPES, close, memberships, similarity_operands, top_images, unit_rows
-from tests.support.kernel_cases import interpretable_dtypes, label
+from tests.support.kernel_cases import KERNEL_DTYPES, KERNELS, label, place_of, running
 from tests.support.pairwise import pairwise
 
-RUNS: dict[str, Callable[..., torch.Tensor]] = {"kernel": launch_log_p, "operation": concept_log_p}
+RUNS: dict[str, Callable[..., torch.Tensor]] = {**dict.fromkeys(KERNELS, launch_log_p), "operation": concept_log_p}
 # top_k, scale, and the memberships of the first and the last image
 VARIANTS = {"soft_wpmi": (100, 10.0, 0.998, 0.97), "wpmi": (28, 2.0, 1, 1), "one": (1, 10.0, 0.5, 0.5)}
 
@@ -29,7 +29,7 @@ def _log_p(images: torch.Tensor, texts: torch.Tensor, top: torch.Tensor, p: torc
 def _check_log_p(
     path: str, shape: tuple[int, int, int, int], k: int, scale: float, p: torch.Tensor, dtype: torch.dtype
 ) -> None:
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = place_of(path)
     images, concepts, neurons, features = shape
     i, t = unit_rows(images, features, dtype, device), unit_rows(concepts, features, dtype, device)
     top = top_images(neurons, k, images, device)
@@ -39,12 +39,14 @@ def _check_log_p(
     lse = concept_logsumexp(i, t, scale)
     # what float32 may lose: in a sum of logarithms, and in each of their arguments, exp(scale·P − lse)
     in_arguments = math.sqrt(exact.numel()) * k * scale * 2.0**-21
-    close(RUNS[path](i, t, lse, top, p.to(device), scale), exact, eager, 2.0**-20 * float(exact.norm()) + in_arguments)
+    with running(path):
+        got = RUNS[path](i, t, lse, top, p.to(device), scale)
+    close(got, exact, eager, 2.0**-20 * float(exact.norm()) + in_arguments)
 
 
 @pytest.mark.parametrize(
     ("shape", "variant", "dtype", "path"),
-    pairwise(SHAPES, list(VARIANTS), interpretable_dtypes(), list(RUNS)),
+    pairwise(SHAPES, list(VARIANTS), KERNEL_DTYPES, list(RUNS)),
     ids=label,
 )
 def test_log_p(shape: tuple[int, int, int, int], variant: str, dtype: torch.dtype, path: str) -> None:
@@ -57,13 +59,13 @@ def test_log_p(shape: tuple[int, int, int, int], variant: str, dtype: torch.dtyp
 @settings(max_examples=15, deadline=None)
 @given(
     shape=st.tuples(st.integers(1, 40), st.integers(1, 80), st.integers(1, 9), st.integers(1, 40)),
-    k=st.sampled_from([1, 5, 28, 100, 130]),
+    k=st.sampled_from([5, 130]),
     scale=st.sampled_from([1.0, 10.0]),
     dtype=st.sampled_from([torch.float32, torch.float16]),
 )
 def test_log_p_of_any_shape(shape: tuple[int, int, int, int], k: int, scale: float, dtype: torch.dtype) -> None:
     torch.manual_seed(0)  # a failure must fail again
-    for path in RUNS:
+    for path in (KERNELS[-1], "operation"):
         _check_log_p(path, shape, k, scale, memberships(k), dtype)
 
 

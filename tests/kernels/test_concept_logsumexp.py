@@ -9,15 +9,18 @@ import torch
 from lwta.kernels import concept_logsumexp, eager
 from lwta.kernels.operations.concept_logsumexp import launch as launch_logsumexp
 from tests.support.concept_cases import SHAPES, close, similarity_operands, unit_rows
-from tests.support.kernel_cases import interpretable_dtypes, label
+from tests.support.kernel_cases import KERNEL_DTYPES, KERNELS, label
 from tests.support.pairwise import pairwise
 
-RUNS: dict[str, Callable[..., torch.Tensor]] = {"kernel": launch_logsumexp, "operation": concept_logsumexp}
+RUNS: dict[str, Callable[..., torch.Tensor]] = {
+    **dict.fromkeys(KERNELS, launch_logsumexp),
+    "operation": concept_logsumexp,
+}
 
 
 @pytest.mark.parametrize(
     ("shape", "scale", "dtype", "path"),
-    pairwise([*SHAPES, (5, 700, 1, 8)], (2.0, 100.0), interpretable_dtypes(), list(RUNS)),
+    pairwise([*SHAPES, (5, 700, 1, 8)], (2.0, 100.0), KERNEL_DTYPES, list(RUNS)),
     ids=label,
 )
 def test_logsumexp(

@@ -8,7 +8,8 @@ import torch
 from lwta.kernels import kl_to_uniform
 from lwta.kernels.operations.kl_to_uniform import launch_backward, launch_forward
 from tests.support.definitions import FLOAT32_EPS, blocks_last
-from tests.support.kernel_cases import CASES, Case, interpretable_dtypes, label
+from tests.support.kernel_cases import CASES, KERNEL_DTYPES, KERNELS, Case, label
+from tests.support.pairwise import pairwise
 
 
 def _definition(x: torch.Tensor, competitors: int, dim: int) -> torch.Tensor:
@@ -26,9 +27,8 @@ def _exact(x: torch.Tensor, competitors: int, dim: int) -> tuple[torch.Tensor, t
     return value.detach(), leaf.grad
 
 
-@pytest.mark.parametrize("dtype", interpretable_dtypes(), ids=label)
-@pytest.mark.parametrize("case", CASES, ids=label)
-def test_kernel(case: Case, dtype: torch.dtype, device: torch.device) -> None:
+@pytest.mark.parametrize(("case", "dtype", "path"), pairwise(CASES, KERNEL_DTYPES, KERNELS), ids=label)
+def test_kernel(case: Case, dtype: torch.dtype, path: str, device: torch.device) -> None:
     x = case.responses(dtype, device)
     value = launch_forward(x, case.competitors, case.dim)
     grad = launch_backward(torch.tensor(3.0, device=device), x, case.competitors, case.dim)
@@ -57,17 +57,17 @@ def test_eager(case: Case) -> None:
     assert torch.allclose(x.grad, expected_grad, rtol=1e-10, atol=1e-14)
 
 
-@pytest.mark.parametrize("path", ["kernel", "eager"])
+@pytest.mark.parametrize("path", [*KERNELS, "eager"])
 def test_certain_winner_costs_log_u(path: str, device: torch.device) -> None:
     x = torch.tensor([[-math.inf, 4.0, -math.inf], [0.0, 500.0, -500.0]], device=device)
-    value = launch_forward(x, 3, 1) if path == "kernel" else kl_to_uniform(x, 3, 1)
+    value = launch_forward(x, 3, 1) if path in KERNELS else kl_to_uniform(x, 3, 1)
     assert value.item() == pytest.approx(math.log(3), rel=1e-6)
 
 
-@pytest.mark.parametrize("path", ["kernel", "eager"])
+@pytest.mark.parametrize("path", [*KERNELS, "eager"])
 def test_nan_is_not_hidden(path: str, device: torch.device) -> None:
     x = torch.tensor([[1.0, math.nan], [0.0, 1.0]], device=device)
-    assert (launch_forward(x, 2, 1) if path == "kernel" else kl_to_uniform(x, 2, 1)).isnan()
+    assert (launch_forward(x, 2, 1) if path in KERNELS else kl_to_uniform(x, 2, 1)).isnan()
 
 
 def test_half_precision_gives_float32() -> None:

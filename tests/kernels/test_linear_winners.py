@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from lwta.kernels import index_dtype, linear_winners
 from lwta.kernels.operations.linear_winners import launch_forward
 from tests.support.definitions import margins, scores
-from tests.support.kernel_cases import interpretable_dtypes, label
+from tests.support.kernel_cases import KERNEL_DTYPES, KERNELS, label
 from tests.support.pairwise import pairwise
 
 SEED = 31
@@ -57,18 +57,13 @@ def _check(
     assert (value.cpu().double() - expected).abs().max() <= rounding
 
 
-# in the interpreter
-LONG = {(70, 48, 8, 40), (5, 48, 12, 33), (3, 40, 20, 4), (5, 48, 24, 16), (150, 16, 4, 70)}
-ROWS = pairwise(SHAPES, ("sample", "argmax"), interpretable_dtypes(), (True, False))
-
-
 @pytest.mark.parametrize(
-    ("shape", "mode", "dtype", "biased"),
-    [pytest.param(*row, marks=[pytest.mark.slow] if row[0] in LONG else []) for row in ROWS],
+    ("shape", "mode", "dtype", "biased", "path"),
+    pairwise(SHAPES, ("sample", "argmax"), KERNEL_DTYPES, (True, False), KERNELS),
     ids=label,
 )
 def test_kernel(
-    shape: tuple[int, int, int, int], mode: str, dtype: torch.dtype, biased: bool, device: torch.device
+    shape: tuple[int, int, int, int], mode: str, dtype: torch.dtype, biased: bool, path: str, device: torch.device
 ) -> None:
     rows, units, competitors, features = shape
     x, weight, bias = _operands(rows, units, features, dtype, device)
@@ -86,7 +81,12 @@ def test_eager(rows: int, units: int, competitors: int, features: int, mode: str
 
 @pytest.mark.slow
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(rows=st.integers(1, 9), blocks=st.integers(1, 7), competitors=st.integers(1, 13), features=st.integers(1, 40))
+@given(
+    rows=st.integers(1, 9),
+    blocks=st.integers(1, 7),
+    competitors=st.sampled_from([1, 6, 13]),
+    features=st.integers(1, 40),
+)
 def test_kernel_on_any_shape(rows: int, blocks: int, competitors: int, features: int, device: torch.device) -> None:
     operands = _operands(rows, blocks * competitors, features, torch.float32, device)
     result = launch_forward(*operands, competitors, "sample", torch.tensor(SEED, device=device))

@@ -10,7 +10,7 @@ from lwta.kernels import index_dtype, winners
 from lwta.kernels.operations.lwta import launch_forward as launch_dense
 from lwta.kernels.operations.winners import launch_forward
 from tests.support.definitions import margins, scores
-from tests.support.kernel_cases import CASES, DTYPES, Case, label, runs_in
+from tests.support.kernel_cases import CASES, DTYPES, KERNELS, Case, label, runs_in
 from tests.support.pairwise import pairwise
 
 SEED = 77
@@ -33,7 +33,10 @@ def _check(values: torch.Tensor, indices: torch.Tensor, x: torch.Tensor, competi
     assert torch.equal(values.cpu(), h.gather(-1, index[..., None])[..., 0])
 
 
-RUNS: dict[str, Callable[..., tuple[torch.Tensor, torch.Tensor]]] = {"kernel": launch_forward, "eager": winners}
+RUNS: dict[str, Callable[..., tuple[torch.Tensor, torch.Tensor]]] = {
+    **dict.fromkeys(KERNELS, launch_forward),
+    "eager": winners,
+}
 ROWS = pairwise(
     CASES, ("sample", "argmax"), DTYPES, list(RUNS), allowed=lambda case, mode, dtype, path: runs_in(path, dtype)
 )
@@ -41,7 +44,7 @@ ROWS = pairwise(
 
 @pytest.mark.parametrize(("case", "mode", "dtype", "path"), ROWS, ids=label)
 def test_values_and_indices(case: Case, mode: str, dtype: torch.dtype, path: str, device: torch.device) -> None:
-    x = case.responses(dtype, device if path == "kernel" else "cpu")
+    x = case.responses(dtype, device if path in KERNELS else "cpu")
     found = RUNS[path](x, case.competitors, mode, case.dim, torch.tensor(SEED, device=x.device))
     _check(*found, x, case.competitors, mode, case.dim)
 

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from lwta.kernels import winners_linear
 from lwta.kernels.operations.winners_linear import GATHER_ROWS_CPU, launch_expand, launch_gather
-from tests.support.kernel_cases import interpretable_dtypes, label
+from tests.support.kernel_cases import KERNEL_DTYPES, KERNELS, label
 from tests.support.pairwise import pairwise
 
 # rows, K, U, outputs
@@ -30,8 +30,8 @@ def _dense(value: torch.Tensor, index: torch.Tensor, competitors: int) -> torch.
 
 
 @pytest.mark.parametrize(
-    ("shape", "launch", "dtype", "biased"),
-    pairwise(SHAPES, (launch_expand, launch_gather), interpretable_dtypes(), (True, False)),
+    ("shape", "launch", "dtype", "biased", "path"),
+    pairwise(SHAPES, (launch_expand, launch_gather), KERNEL_DTYPES, (True, False), KERNELS),
     ids=label,
 )
 def test_kernels(
@@ -39,6 +39,7 @@ def test_kernels(
     launch: Callable[..., torch.Tensor],
     dtype: torch.dtype,
     biased: bool,
+    path: str,
     device: torch.device,
 ) -> None:
     competitors = shape[2]

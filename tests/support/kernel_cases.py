@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+from ptx import executing
+from ptx.driver import TARGETS
+
+KERNEL_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+DTYPES = (*KERNEL_DTYPES, torch.float64)
+
+KERNELS = ("gpu",) if torch.cuda.is_available() else tuple(TARGETS)
+"""Ways to run a kernel: on a GPU, or compiled for a target and executed on the CPU."""
 
 
 class Case(NamedTuple):
@@ -57,6 +66,21 @@ CASES = [
 ]
 
 
+@contextmanager
+def running(path: str) -> Iterator[None]:
+    """Run kernels, while entered, as a path says: executed on the CPU if it names a target; else nothing changes."""
+    if path not in TARGETS:
+        yield
+        return
+    with executing(path):
+        yield
+
+
+def place_of(path: str) -> torch.device:
+    """Where the tensors of a path must be: on the GPU for its kernels, and else on the CPU."""
+    return torch.device("cuda" if path == "gpu" else "cpu")
+
+
 def label(value: Any) -> str:
     """Name of a parameter in the id of a test."""
     if isinstance(value, Case):
@@ -68,12 +92,6 @@ def label(value: Any) -> str:
     return str(getattr(value, "__name__", value))
 
 
-def interpretable_dtypes() -> list[torch.dtype]:
-    """Types to run kernels in: the interpreter truncates bfloat16 and cannot compute in it."""
-    types = [torch.float32, torch.float16]
-    return [*types, torch.bfloat16] if torch.cuda.is_available() else types
-
-
 def runs_in(path: str, dtype: torch.dtype) -> bool:
-    """Whether the tests run this implementation, "kernel" or another, in this type."""
-    return path != "kernel" or dtype in interpretable_dtypes()
+    """Whether an implementation computes in this type: kernels leave float64 to the definitions."""
+    return path not in KERNELS or dtype in KERNEL_DTYPES

@@ -1,0 +1,16 @@
+"""Without a GPU, kernels are compiled for one and executed on the CPU."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from tests.support.kernel_cases import KERNELS, running
+
+
+@pytest.fixture
+def device(request: pytest.FixtureRequest) -> Iterator[torch.device]:
+    """Where kernels are launched, for the way that a test has for its parameter ``path``, or else for the newest."""
+    path = request.node.callspec.params.get("path") if hasattr(request.node, "callspec") else None
+    with running(path or KERNELS[-1]):
+        yield torch.device("cuda" if torch.cuda.is_available() else "cpu")
