@@ -6,11 +6,14 @@ compiled has the launch parameters that users get, and cannot drift from them.
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import re
 import subprocess
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -21,6 +24,9 @@ import triton
 from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, CompiledKernel
+
+from lwta.kernels import operations
+from lwta.kernels.triton_parts import launch
 
 TARGETS = {
     "sm_80": GPUTarget("cuda", 80, 32),
@@ -44,55 +50,68 @@ class Launch(NamedTuple):
     """One recorded launch of a kernel."""
 
     kernel: Any
+    grid: tuple[int, ...]
+    """Number of programs along each axis."""
     arguments: dict[str, Any]
     options: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Module and function of the kernel, such as lwta.forward."""
+        module = self.kernel.fn.__module__.rpartition(".")[2]
+        function = self.kernel.fn.__name__.strip("_").removesuffix("kernel").strip("_")
+        return f"{module}.{function}" if function else module
 
 
 class _Recorder:
     """Stands in for a kernel: `kernel[grid](…)` notes its arguments and launches nothing."""
 
-    def __init__(self, kernel: Any, launches: list[Launch]) -> None:
+    def __init__(self, kernel: Any, note: Callable[[Launch], None]) -> None:
         self._kernel = kernel
-        self._launches = launches
+        self._note = note
 
-    def __getitem__(self, grid: Any) -> Callable[..., None]:
+    def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., None]:
         def launch(*positional: Any, **named: Any) -> None:
             options = {name: named.pop(name) for name in _OPTIONS if name in named}
             arguments = dict(zip(self._kernel.arg_names, positional, strict=False)) | named
-            self._launches.append(Launch(self._kernel, arguments, options))
+            self._note(Launch(self._kernel, grid, arguments, options))
 
         return launch
 
 
-def record(module: ModuleType, call: Callable[[], object], target: str = "sm_90") -> list[Launch]:
-    """The kernels of ``module`` that ``call`` launches on a target, in order, with their arguments."""
+@contextmanager
+def recording(note: Callable[[Launch], None], target: str = "sm_90") -> Iterator[None]:
+    """Note every kernel of the library that is launched inside, in order, as for a target, and launch none."""
+    with ExitStack() as stack:
+        for module in _modules():
+            for name, value in list(vars(module).items()):
+                if isinstance(value, triton.JITFunction):
+                    stack.enter_context(mock.patch.object(module, name, _Recorder(value, note)))
+        stack.enter_context(mock.patch.object(launch, "backend", return_value=TARGETS[target].backend))
+        stack.enter_context(mock.patch.object(torch.cuda, "device_of", nullcontext))
+        yield
+
+
+def _modules() -> list[ModuleType]:
+    names = [module.name for module in pkgutil.iter_modules(operations.__path__)]
+    return [importlib.import_module(f"{operations.__name__}.{name}") for name in names]
+
+
+def record(call: Callable[[], object], target: str = "sm_90") -> list[Launch]:
+    """Return the kernels that ``call`` launches on a target, in order, with their arguments."""
     launches: list[Launch] = []
-    kernels = {name: value for name, value in vars(module).items() if isinstance(value, triton.JITFunction)}
-    stands_in: dict[str, Any] = {name: _Recorder(kernel, launches) for name, kernel in kernels.items()}
-    if hasattr(module, "precision"):
-        how = "tf32x3" if TARGETS[target].backend == "cuda" else "ieee"
-        stands_in["precision"] = lambda _: how
-    saved = {name: getattr(module, name) for name in stands_in}
-    try:
-        for name, value in stands_in.items():
-            setattr(module, name, value)
-        with mock.patch.object(torch.version, "hip", "any" if TARGETS[target].backend == "hip" else None):
-            call()
-    finally:
-        for name, value in saved.items():
-            setattr(module, name, value)
+    with recording(launches.append, target):
+        call()
     return launches
 
 
-def compile_launch(launch: Launch, target: str) -> CompiledKernel:
+def compile_launch(recorded: Launch, target: str) -> CompiledKernel:
     """Compile a recorded launch for "sm_80", "sm_90" or "gfx942", with the specialisation that a launch would get."""
     signature: dict[str, str] = {}
     constants: dict[tuple[int, ...], Any] = {}
     attributes: dict[tuple[int, ...], list[list[Any]]] = {}
-    arguments = {**launch.arguments}
-    if "FAST" in arguments:
-        arguments["FAST"] = TARGETS[target].backend == "cuda"
-    for position, parameter in enumerate(launch.kernel.params):
+    arguments = recorded.arguments
+    for position, parameter in enumerate(recorded.kernel.params):
         value, name = arguments[parameter.name], parameter.name
         unspecialised = parameter.do_not_specialize
         one = type(value) is int and value == 1 and not unspecialised
@@ -107,8 +126,8 @@ def compile_launch(launch: Launch, target: str) -> CompiledKernel:
             signature[name] = "i32" if -(2**31) <= value < 2**31 else "i64"
         if isinstance(value, Tensor) or (isinstance(value, int) and value % 16 == 0 and not unspecialised):
             attributes[(position,)] = [["tt.divisibility", 16]]
-    source = ASTSource(launch.kernel, signature, constants, attributes)
-    return triton.compile(source, target=TARGETS[target], options=launch.options)
+    source = ASTSource(recorded.kernel, signature, constants, attributes)
+    return triton.compile(source, target=TARGETS[target], options=recorded.options)
 
 
 class Sass(NamedTuple):

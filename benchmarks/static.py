@@ -7,7 +7,6 @@ that moves 6 bytes below about 46 (33.4·10¹² lane-instructions/s against 4.3�
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -38,7 +37,6 @@ class Subject(NamedTuple):
     """A kernel to look at: its name in the table, and the launch that shows it."""
 
     name: str
-    module: str
     call: Callable[[], object]
 
 
@@ -50,23 +48,15 @@ def subjects(competitors: int, dtype: torch.dtype) -> Iterator[Subject]:
     for layout, x in (("", rows), ("_nchw", images)):
         for mode in ("sample", "argmax"):
             settings: tuple[Any, ...] = (competitors, mode, 1.67, 1, seed)
-            yield Subject(
-                f"lwta_forward_{mode}{layout}", lwta.__name__, lambda x=x, s=settings: lwta.launch_forward(x, *s)
-            )
-            yield Subject(
-                f"lwta_backward_{mode}{layout}", lwta.__name__, lambda x=x, s=settings: lwta.launch_backward(x, x, *s)
-            )
+            yield Subject(f"lwta_forward_{mode}{layout}", lambda x=x, s=settings: lwta.launch_forward(x, *s))
+            yield Subject(f"lwta_backward_{mode}{layout}", lambda x=x, s=settings: lwta.launch_backward(x, x, *s))
             yield Subject(
                 f"winners_forward_{mode}{layout}",
-                winners.__name__,
                 lambda x=x, mode=mode: winners.launch_forward(x, competitors, mode, 1, seed),
             )
-        yield Subject(
-            f"kl_forward{layout}", kl_to_uniform.__name__, lambda x=x: kl_to_uniform.launch_forward(x, competitors, 1)
-        )
+        yield Subject(f"kl_forward{layout}", lambda x=x: kl_to_uniform.launch_forward(x, competitors, 1))
         yield Subject(
             f"kl_backward{layout}",
-            kl_to_uniform.__name__,
             lambda x=x: kl_to_uniform.launch_backward(x, x, competitors, 1),
         )
 
@@ -80,7 +70,6 @@ def linear_subjects(competitors: int, dtype: torch.dtype) -> Iterator[Subject]:
     for mode in ("sample", "argmax"):
         yield Subject(
             f"linear_winners_{mode}",
-            linear_winners.__name__,
             lambda mode=mode: linear_winners.launch_forward(x, weight, bias, competitors, mode, seed),
         )
     value = torch.empty(TOKENS, WIDTH // competitors, dtype=dtype, device="meta")
@@ -88,13 +77,12 @@ def linear_subjects(competitors: int, dtype: torch.dtype) -> Iterator[Subject]:
     for name, launch in (("expand", winners_linear.launch_expand), ("gather", winners_linear.launch_gather)):
         yield Subject(
             f"winners_linear_{name}",
-            winners_linear.__name__,
             lambda launch=launch: launch(value, index, weight.t(), bias[: WIDTH // 4], competitors),
         )
     value = torch.empty(IMAGES, WIDTH // competitors, dtype=dtype, device="meta")
     index = torch.empty(value.shape, dtype=torch.uint8, device="meta")
     features = torch.empty(IMAGES, FEATURES, dtype=dtype, device="meta")
-    yield Subject("winners_sum", winners_sum.__name__, lambda: winners_sum.launch(value, index, features, competitors))
+    yield Subject("winners_sum", lambda: winners_sum.launch(value, index, features, competitors))
 
 
 def concept_subjects(dtype: torch.dtype) -> Iterator[Subject]:
@@ -106,15 +94,11 @@ def concept_subjects(dtype: torch.dtype) -> Iterator[Subject]:
     for power in (1, 3):
         yield Subject(
             f"concept_similarity_{power}",
-            concept_similarity.__name__,
             lambda power=power: concept_similarity.launch(images, texts, weights, vector[:CONCEPTS], power),
         )
-    yield Subject(
-        "concept_logsumexp", concept_logsumexp.__name__, lambda: concept_logsumexp.launch(images, texts, 10.0)
-    )
+    yield Subject("concept_logsumexp", lambda: concept_logsumexp.launch(images, texts, 10.0))
     yield Subject(
         "concept_log_p",
-        concept_log_p.__name__,
         lambda: concept_log_p.launch(images, texts, vector, top, vector[:TOP], 10.0),
     )
 
@@ -141,7 +125,7 @@ def run(
     jobs = [job for job in jobs if job[2].name.startswith(only)]
     for U, dtype, subject in tqdm(jobs, desc="compiling", unit="kernel"):
         for target in targets:
-            (launch,) = record(importlib.import_module(subject.module), subject.call, target)
+            (launch,) = record(subject.call, target)
             kernel = compile_launch(launch, target)
             row = {
                 "kernel": subject.name,

@@ -18,8 +18,8 @@ import triton.language as tl
 from torch import Tensor
 
 from lwta.kernels import eager
-from lwta.kernels.triton_parts.launch import on_its_device
-from lwta.kernels.triton_parts.matmul import cosines, operands, precision, slices
+from lwta.kernels.triton_parts.launch import on_its_device, precision
+from lwta.kernels.triton_parts.matmul import cosines, operands, slices
 
 
 @triton.jit

@@ -22,8 +22,8 @@ from torch.nn import functional as F
 
 from lwta.kernels import eager
 from lwta.kernels.triton_parts.blocks import competitor_group
-from lwta.kernels.triton_parts.launch import on_its_device
-from lwta.kernels.triton_parts.matmul import precision, slices
+from lwta.kernels.triton_parts.launch import on_its_device, precision
+from lwta.kernels.triton_parts.matmul import slices
 
 GATHER_COMPETITORS_CPU = 8
 ROWS_CPU = 2048  # rows of x that stay in a CPU's cache while they are gathered

@@ -43,3 +43,8 @@ def fast_math(x: Tensor) -> bool:
 def pipeline_stages(wanted: int, x: Tensor) -> int:
     """Return the stages of the pipeline that feeds a product: at most two where shared memory is AMD's 64 KB."""
     return wanted if backend(x) == "cuda" else min(wanted, 2)
+
+
+def precision(x: Tensor) -> str:
+    """Return the precision, by its name in Triton, in which kernels on this tensor multiply float32."""
+    return "tf32x3" if backend(x) == "cuda" else "ieee"

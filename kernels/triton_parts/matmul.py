@@ -13,18 +13,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from lwta.kernels.triton_parts.launch import backend
-
 PROGRAMS = 512
 """Number of programs that keep a large GPU busy; a constant, so that sums have one order on every device."""
 
 SHORTEST = 256
 """Smallest number of terms for which a slice is worth a program and a partial sum."""
-
-
-def precision(x: Tensor) -> str:
-    """Return the precision, by its name in Triton, in which kernels on this tensor multiply float32."""
-    return "tf32x3" if backend(x) == "cuda" else "ieee"
 
 
 def operands(images: Tensor, texts: Tensor) -> tuple[Tensor, Tensor]:
