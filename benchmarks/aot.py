@@ -83,7 +83,7 @@ class _Recorder:
 def recording(note: Callable[[Launch], None], target: str = "sm_90") -> Iterator[None]:
     """Note every kernel of the library that is launched inside, in order, as for a target, and launch none."""
     with ExitStack() as stack:
-        for module in _modules():
+        for module in operation_modules():
             for name, value in list(vars(module).items()):
                 if isinstance(value, triton.JITFunction):
                     stack.enter_context(mock.patch.object(module, name, _Recorder(value, note)))
@@ -92,7 +92,8 @@ def recording(note: Callable[[Launch], None], target: str = "sm_90") -> Iterator
         yield
 
 
-def _modules() -> list[ModuleType]:
+def operation_modules() -> list[ModuleType]:
+    """Return the modules of the library's operations."""
     names = [module.name for module in pkgutil.iter_modules(operations.__path__)]
     return [importlib.import_module(f"{operations.__name__}.{name}") for name in names]
 

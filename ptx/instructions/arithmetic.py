@@ -191,6 +191,21 @@ def _shift(program: Program, instruction: Instruction) -> Step:
     return program.pure(instruction, shifted, kind, "u32")
 
 
+def _funnel_shift(program: Program, instruction: Instruction) -> Step:
+    """Shift two numbers as one of 64 bits, by the amount modulo 32, and keep the upper or the lower half."""
+    only(instruction, "l", "r", "wrap")
+    direction, wrap = instruction.parts[1:3]
+    if wrap != "wrap" or instruction.kind != "b32":
+        raise PtxError(f"unknown: {instruction}")
+
+    def shifted(low: Array, high: Array, amount: Array) -> Array:
+        both = np.asarray(low, np.uint64) | (np.asarray(high, np.uint64) << 32)
+        by = np.asarray(amount, np.uint64) & 31
+        return ((both << by) >> 32 if direction == "l" else both >> by).astype(np.uint32)
+
+    return program.pure(instruction, shifted, "b32", "b32", "u32")
+
+
 def _unary(program: Program, instruction: Instruction) -> Step:
     kind = instruction.kind
     flush = "ftz" in only(instruction, "ftz")
@@ -214,6 +229,7 @@ HANDLERS = {
     **dict.fromkeys(_FUNCTIONS, _special_function),
     **dict.fromkeys(("shl", "shr"), _shift),
     **dict.fromkeys(("neg", "abs", "not"), _unary),
+    "shf": _funnel_shift,
     "mad": _multiply_add,
     "fma": _fused_multiply_add,
     "div": _divide,

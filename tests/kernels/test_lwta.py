@@ -99,8 +99,16 @@ def _gradients(
 
 
 def _check_gradient(
-    out: torch.Tensor, grad: torch.Tensor, x: torch.Tensor, competitors: int, mode: str, dim: int, tau: float
+    out: torch.Tensor,
+    grad: torch.Tensor,
+    x: torch.Tensor,
+    competitors: int,
+    mode: str,
+    dim: int,
+    tau: float,
+    fast: bool = False,
 ) -> None:
+    """Against the definition; ``fast`` noise, that of the kernels, is off by 10⁻⁴ at most."""
     assert out.shape == x.shape
     assert out.dtype == x.dtype
     if not x.numel():
@@ -108,7 +116,7 @@ def _check_gradient(
     exact, eager_error = _gradients(x, grad, competitors, mode, dim, tau)
     clear = _clear(x, competitors, mode, dim)
     error = (out.cpu().double() - exact)[clear].norm()
-    fast_noise = 1e-4 if x.is_cuda and mode != "argmax" else 0.0
+    fast_noise = 1e-4 if fast and mode != "argmax" else 0.0
     # of both exp2, good to two units in the last place, and its argument
     exp2_rounding = 4 * FLOAT32_EPS / min(tau, 1.0)
     assert error <= 2 * eager_error[clear].norm() + (exp2_rounding + fast_noise) * exact.norm()
@@ -123,7 +131,7 @@ def test_gradient(case: Case, mode: str, dtype: torch.dtype, path: str, device: 
         out = launch_backward(grad, x, *arguments)
     else:
         (out,) = torch.autograd.grad(FORWARD[path](x, *arguments), x, grad)
-    _check_gradient(out, grad, x.detach(), case.competitors, mode, case.dim, 0.67)
+    _check_gradient(out, grad, x.detach(), case.competitors, mode, case.dim, 0.67, path in KERNELS)
 
 
 def test_gradient_equals_the_formula() -> None:
@@ -177,7 +185,7 @@ def test_kernel_on_any_shape(
     y = launch_forward(x, competitors, mode, temperature, 1, _seed_tensor(device))
     _check_output(y, x, competitors, mode, 1, temperature)
     out = launch_backward(grad, x, competitors, mode, temperature, 1, _seed_tensor(device))
-    _check_gradient(out, grad, x, competitors, mode, 1, temperature)
+    _check_gradient(out, grad, x, competitors, mode, 1, temperature, True)
 
 
 @pytest.mark.parametrize("memory", ["contiguous", "channels_last"])

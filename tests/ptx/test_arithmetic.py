@@ -99,6 +99,8 @@ def test_wide_results(text: str, function: Callable[[int, int], int]) -> None:
         ("prmt.b32 %y, %a, %b, 0x5410;", lambda a, b: a & 0xFFFF | (b & 0xFFFF) << 16),
         ("prmt.b32 %y, %a, %b, 0x7632;", lambda a, b: a >> 16 | b >> 16 << 16),
         ("prmt.b32 %y, %a, %b, 0x8880;", lambda a, b: a & 255 | (0xFFFFFF00 if a & 128 else 0)),
+        ("shf.l.wrap.b32 %y, %a, %b, 37;", lambda a, b: ((b << 32 | a) << 5) >> 32),
+        ("shf.r.wrap.b32 %y, %a, %b, 37;", lambda a, b: (b << 32 | a) >> 5),
         ("not.b32 %y, %a;", lambda a, b: ~a),
         ("neg.s32 %y, %a;", lambda a, b: -a),
         ("setp.lt.s32 %p, %a, %b; selp.b32 %y, 7, 9, %p;", lambda a, b: 7 if signed(a) < signed(b) else 9),

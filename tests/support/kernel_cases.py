@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ptx import executing
+from ptx import Options, executing
 from ptx.driver import TARGETS
 
 KERNEL_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -67,12 +67,12 @@ CASES = [
 
 
 @contextmanager
-def running(path: str) -> Iterator[None]:
+def running(path: str, options: Options | None = None) -> Iterator[None]:
     """Run kernels, while entered, as a path says: executed on the CPU if it names a target; else nothing changes."""
     if path not in TARGETS:
         yield
         return
-    with executing(path):
+    with executing(path, options):
         yield
 
 
