@@ -12,7 +12,7 @@ from lwta.kernels import concept_log_p, concept_logsumexp, eager
 from lwta.kernels.operations.concept_log_p import launch as launch_log_p
 from tests.support.concept_cases import SHAPES, close, memberships, similarity_operands, top_images, unit_rows
 from tests.support.kernel_cases import KERNEL_DTYPES, KERNELS, label, place_of, running
-from tests.support.pairwise import pairwise
+from tests.support.pairwise import examples, rotated
 
 RUNS: dict[str, Callable[..., torch.Tensor]] = {**dict.fromkeys(KERNELS, launch_log_p), "operation": concept_log_p}
 # top_k, scale, and the memberships of the first and the last image
@@ -46,7 +46,7 @@ def _check_log_p(
 
 @pytest.mark.parametrize(
     ("shape", "variant", "dtype", "path"),
-    pairwise(SHAPES, list(VARIANTS), KERNEL_DTYPES, list(RUNS)),
+    [row for path in RUNS for row in rotated(SHAPES, list(VARIANTS), KERNEL_DTYPES, [path])],
     ids=label,
 )
 def test_log_p(shape: tuple[int, int, int, int], variant: str, dtype: torch.dtype, path: str) -> None:
@@ -56,7 +56,8 @@ def test_log_p(shape: tuple[int, int, int, int], variant: str, dtype: torch.dtyp
     _check_log_p(path, shape, k, scale, memberships(k, start, end), dtype)
 
 
-@settings(max_examples=15, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=examples(15), deadline=None)
 @given(
     shape=st.tuples(st.integers(1, 40), st.integers(1, 80), st.integers(1, 9), st.integers(1, 40)),
     k=st.sampled_from([5, 130]),

@@ -13,7 +13,7 @@ from lwta.kernels import concept_similarity, eager
 from lwta.kernels.operations.concept_similarity import launch
 from tests.support.concept_cases import SHAPES, close, similarity_operands
 from tests.support.kernel_cases import KERNEL_DTYPES, KERNELS, label, place_of, running
-from tests.support.pairwise import pairwise
+from tests.support.pairwise import examples, rotated
 
 RUNS: dict[str, Callable[..., Any]] = {**dict.fromkeys(KERNELS, launch), "operation": concept_similarity}
 
@@ -38,7 +38,9 @@ def _check_similarity(path: str, operands: tuple[torch.Tensor, ...], power: int)
 
 
 @pytest.mark.parametrize(
-    ("shape", "power", "dtype", "path"), pairwise(SHAPES, (1, 3), KERNEL_DTYPES, list(RUNS)), ids=label
+    ("shape", "power", "dtype", "path"),
+    [row for path in RUNS for row in rotated(SHAPES, (1, 3), KERNEL_DTYPES, [path])],
+    ids=label,
 )
 def test_similarity(
     shape: tuple[int, int, int, int], power: int, dtype: torch.dtype, path: str, device: torch.device
@@ -46,7 +48,8 @@ def test_similarity(
     _check_similarity(path, similarity_operands(*shape, dtype, device), power)
 
 
-@settings(max_examples=15, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=examples(15), deadline=None)
 @given(
     sizes=st.tuples(st.integers(0, 150), st.integers(1, 80), st.integers(1, 140), st.integers(1, 40)),
     dtype=st.sampled_from([torch.float32, torch.float16]),

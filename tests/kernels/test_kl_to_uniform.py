@@ -9,7 +9,7 @@ from lwta.kernels import kl_to_uniform
 from lwta.kernels.operations.kl_to_uniform import launch_backward, launch_forward
 from tests.support.definitions import FLOAT32_EPS, blocks_last
 from tests.support.kernel_cases import CASES, KERNEL_DTYPES, KERNELS, Case, label
-from tests.support.pairwise import pairwise
+from tests.support.pairwise import rotated
 
 
 def _definition(x: torch.Tensor, competitors: int, dim: int) -> torch.Tensor:
@@ -27,7 +27,7 @@ def _exact(x: torch.Tensor, competitors: int, dim: int) -> tuple[torch.Tensor, t
     return value.detach(), leaf.grad
 
 
-@pytest.mark.parametrize(("case", "dtype", "path"), pairwise(CASES, KERNEL_DTYPES, KERNELS), ids=label)
+@pytest.mark.parametrize(("case", "dtype", "path"), rotated(CASES, KERNEL_DTYPES, KERNELS), ids=label)
 def test_kernel(case: Case, dtype: torch.dtype, path: str, device: torch.device) -> None:
     x = case.responses(dtype, device)
     value = launch_forward(x, case.competitors, case.dim)

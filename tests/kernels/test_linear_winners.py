@@ -12,7 +12,7 @@ from lwta.kernels import index_dtype, linear_winners
 from lwta.kernels.operations.linear_winners import launch_forward
 from tests.support.definitions import margins, scores
 from tests.support.kernel_cases import KERNEL_DTYPES, KERNELS, label
-from tests.support.pairwise import pairwise
+from tests.support.pairwise import examples, pairwise
 
 SEED = 31
 
@@ -80,7 +80,7 @@ def test_eager(rows: int, units: int, competitors: int, features: int, mode: str
 
 
 @pytest.mark.slow
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(15), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=st.integers(1, 9),
     blocks=st.integers(1, 7),

@@ -14,7 +14,7 @@ from lwta.kernels import eager, lwta
 from lwta.kernels.operations.lwta import launch_backward, launch_forward, lwta_backward
 from tests.support.definitions import FLOAT32_EPS, margins, scores, straight_through
 from tests.support.kernel_cases import CASES, DTYPES, KERNEL_DTYPES, KERNELS, Case, label, runs_in
-from tests.support.pairwise import pairwise
+from tests.support.pairwise import examples, pairwise
 
 SEED = 2**40 + 17
 MODES = ("sample", "argmax", "relaxed")
@@ -161,7 +161,7 @@ def test_relaxed_passes_gradcheck() -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     outer=st.integers(1, 5),
     blocks=st.integers(1, 9),

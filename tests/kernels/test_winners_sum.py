@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from lwta.kernels import winners_sum
 from lwta.kernels.operations.winners_sum import GATHER_COMPETITORS_CPU, ROWS_CPU, launch
 from tests.support.kernel_cases import KERNEL_DTYPES, KERNELS, label, place_of, running
-from tests.support.pairwise import pairwise
+from tests.support.pairwise import examples, pairwise
 
 
 class Shape(NamedTuple):
@@ -78,7 +78,8 @@ def test_equals_the_dense_product(shape: Shape, dtype: torch.dtype, path: str, d
     _check(RUNS[path](*operands, shape.competitors), operands, shape.competitors)
 
 
-@settings(max_examples=25, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=examples(25), deadline=None)
 @given(
     images=st.integers(0, 80),
     blocks=st.integers(1, 9),

@@ -1,10 +1,36 @@
-"""Fewer tests than every combination: rows in which every two values of two parameters meet."""
+"""Fewer tests than every combination: rows in which every two values meet, or every value takes its turn.
+
+With LWTA_EVERY_CASE in the environment, as in the nightly job, every combination is tested.
+"""
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable, Sequence
 from itertools import combinations, product
 from typing import Any
+
+EVERY_CASE = bool(os.environ.get("LWTA_EVERY_CASE"))
+"""Whether every combination is tested."""
+
+
+def examples(number: int) -> int:
+    """Number of random examples: a quarter of those of the nightly job, for what takes a compilation each."""
+    return number if EVERY_CASE else max(number // 4, 1)
+
+
+def rotated(first: Sequence[Any], *others: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """Rows in which each value of the first parameter occurs once, and all combinations of the others take turns.
+
+    For tests of which each takes a compilation, and of which the first parameter is what matters.
+    """
+    combinations_of_others = list(product(*others))
+    if EVERY_CASE:
+        return [(value, *rest) for value, rest in product(first, combinations_of_others)]
+    count = len(combinations_of_others)
+    step = next(step for step in range(count // 2 + 1, 2 * count + 1) if math.gcd(step, count) == 1)
+    return [(value, *combinations_of_others[i * step % count]) for i, value in enumerate(first)]
 
 
 def pairwise(*parameters: Sequence[Any], allowed: Callable[..., bool] = lambda *_: True) -> list[tuple[Any, ...]]:
@@ -17,6 +43,8 @@ def pairwise(*parameters: Sequence[Any], allowed: Callable[..., bool] = lambda *
         parameters: the values of each.
         allowed: whether a row, given as arguments, may be used.
     """
+    if EVERY_CASE:
+        return [row for row in product(*parameters) if allowed(*row)]
     rows: dict[tuple[int, ...], frozenset[Any]] = {
         places: frozenset(combinations(enumerate(places), 2))
         for places in product(*(range(len(values)) for values in parameters))
