@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.machine import describe
 
-SUITES = ("kernels", "static", "dissection", "accuracy", "labels")
+SUITES = ("kernels", "static", "counts", "dissection", "accuracy", "labels")
 QUICK = ("dissection", "accuracy", "labels")
 
 
@@ -24,14 +24,15 @@ def main() -> int:
     parser.add_argument(
         "--only",
         metavar="NAME",
-        help="of the static suite, the kernels whose names begin so; of the labels, hidden, outputs, scale or cost; "
+        help="of the static suite and of the counts, the kernels or operations whose names begin so; of the labels, "
+        "hidden, outputs, scale or cost; "
         "other rows of the file stay as they are",
     )
     arguments = parser.parse_args()
     if arguments.quick and arguments.suite not in QUICK:
         parser.error(f"--quick: only {', '.join(QUICK)} have small sizes")
-    if arguments.only is not None and arguments.suite not in ("static", "labels"):
-        parser.error("--only is an option of the suites static and labels")
+    if arguments.only is not None and arguments.suite not in ("static", "counts", "labels"):
+        parser.error("--only is an option of the suites static, counts and labels")
     options: dict[str, Any] = {"quick": True} if arguments.quick else {}
     if arguments.only is not None:
         options["only"] = arguments.only

@@ -157,14 +157,23 @@ class Sass(NamedTuple):
         return sorted(widths)
 
 
-def disassemble(kernel: CompiledKernel) -> Sass:
-    """Read a CUDA kernel with the `cuobjdump` that comes with Triton."""
+def _dump(kernel: CompiledKernel, option: str) -> str:
+    """Return what the `cuobjdump` that comes with Triton prints of a CUDA kernel."""
     tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(kernel.asm["cubin"])
         file.flush()
-        code = subprocess.run([tool, "-sass", file.name], capture_output=True, text=True, check=True).stdout
-        usage = subprocess.run([tool, "-res-usage", file.name], capture_output=True, text=True, check=True).stdout
+        return subprocess.run([tool, option, file.name], capture_output=True, text=True, check=True).stdout
+
+
+def listing(kernel: CompiledKernel) -> str:
+    """Return the machine code of a CUDA kernel, an instruction a line."""
+    return _dump(kernel, "-sass")
+
+
+def disassemble(kernel: CompiledKernel) -> Sass:
+    """Read the machine code of a CUDA kernel."""
+    code, usage = listing(kernel), _dump(kernel, "-res-usage")
     names = re.findall(r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)", code, re.MULTILINE)
     # What a thread spills is in its stack frame: Triton's kernels have no other use for one.
     registers, stack, local = (

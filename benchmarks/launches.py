@@ -89,18 +89,31 @@ def _size(x: Tensor) -> int:
     return elements * x.element_size()
 
 
-def launched(call: Callable[[Any], object], target: str = "sm_90") -> list[Launch | LibraryOperation]:
-    """Return what an operation launches, in order.
+class Launched(NamedTuple):
+    """What an operation launches."""
+
+    launches: list[Launch | LibraryOperation]
+    """In order."""
+    least_bytes: int
+    """Bytes of its inputs and outputs, each once: what no implementation can save."""
+
+
+def launched(call: Callable[[Callable[..., Tensor]], Any], dtype: torch.dtype, target: str = "sm_90") -> Launched:
+    """Return what an operation launches.
 
     Args:
-        call: runs the operation; its argument makes tensors: ``tensor(*shape, dtype=…)``.
+        call: runs the operation and returns its results; its argument makes tensors of a shape, ``make(*shape)``.
+        dtype: type of these tensors where the call does not say otherwise.
         target: "sm_80" or "sm_90".
     """
     found: list[Launch | LibraryOperation] = []
+    operands: list[Tensor] = []
 
-    def tensor(*shape: int, dtype: torch.dtype) -> Tensor:
-        return torch.empty(shape, dtype=dtype, device="cuda")
+    def make(*shape: int, dtype: torch.dtype = dtype) -> Tensor:
+        operands.append(torch.empty(shape, dtype=dtype, device="cuda"))
+        return operands[-1]
 
-    with torch.no_grad(), FakeTensorMode(), recording(found.append, target), _Watch(found.append):
-        call(tensor)
-    return found
+    with torch.no_grad(), FakeTensorMode():
+        with recording(found.append, target), _Watch(found.append):
+            results = tree_leaves(call(make))
+        return Launched(found, sum(map(_size, [*operands, *results])))
