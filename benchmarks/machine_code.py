@@ -33,7 +33,7 @@ def executed(sass: str, program: Program, counts: Counts) -> Counter[str]:
         program: the PTX that it was made of.
         counts: what its execution counted.
     """
-    listing = [(int(at, 16), name, rest) for at, name, rest in _INSTRUCTION.findall(sass) if name != "NOP"]
+    listing = _listing(sass)
     entries = [counts.blocks[program, block] for block in range(len(program.entry.blocks))]
     machine_loops, loops = _machine_loops(listing), ptx_loops(program)
     warps = entries[0]
@@ -50,6 +50,18 @@ def executed(sass: str, program: Program, counts: Counts) -> Counter[str]:
     return out
 
 
+def _listing(sass: str) -> list[tuple[int, str, str]]:
+    """Return address, name and operands of each instruction, without what stands behind the end: a trap and padding."""
+    found = [(int(at, 16), name, rest) for at, name, rest in _INSTRUCTION.findall(sass)]
+    return [(at, name, rest) for at, name, rest in found if name != "NOP" and _target(rest) != at]
+
+
+def _target(rest: str) -> int | None:
+    """Return the address that an instruction jumps to."""
+    found = _TARGET.search(rest)
+    return int(found.group(1), 16) if found else None
+
+
 def ptx_loops(program: Program) -> list[Loop]:
     """Return the loops of a kernel, by the blocks that they begin and end with, outer ones first."""
     ends: dict[int, int] = {}
@@ -60,11 +72,10 @@ def ptx_loops(program: Program) -> list[Loop]:
 
 
 def _machine_loops(listing: list[tuple[int, str, str]]) -> list[Loop]:
-    """Return the loops of a listing, by the addresses that they begin and end with; not the trap at its end."""
+    """Return the loops of a listing, by the addresses that they begin and end with."""
     ends: dict[int, int] = {}
     for at, name, rest in listing:
-        target = _TARGET.search(rest)
-        if name.startswith("BRA") and target is not None and int(target.group(1), 16) < at:
-            first = int(target.group(1), 16)
+        first = _target(rest)
+        if name.startswith("BRA") and first is not None and first < at:
             ends[first] = max(at, ends.get(first, 0))
     return [Loop(first, last) for first, last in sorted(ends.items())]
