@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -37,9 +38,13 @@ class Launched(NamedTuple):
     """A launch that was executed."""
 
     name: str
-    """Name of the kernel."""
+    """Names of the kernel's module and of the kernel."""
     grid: tuple[int, int, int]
+    text: str
+    """PTX that was executed."""
     counts: Counts
+    seconds: float
+    """Time that the execution took."""
 
 
 @dataclass
@@ -127,6 +132,7 @@ class _Launcher:
     def __init__(self, source: Any, metadata: Any) -> None:
         self._kinds = list(source.signature.values())
         self._shared = metadata.shared
+        self._name = f"{source.fn.fn.__module__.rpartition('.')[2]}.{metadata.name}"
         if metadata.global_scratch_size:
             raise PtxError(f"{metadata.name}: scratch memory")
 
@@ -144,12 +150,13 @@ class _Launcher:
                 values.append(argument.data_ptr())
             else:
                 values.append(float(argument) if kind in ("fp32", "f32") else int(argument))
-        name, text = function
+        text = function[1]
         text = session.change(text) if session.change else text
         reserved = [memory for tensor in tensors if (memory := session.unwritten.memory(tensor)) is not None]
         spans = [extent(tensor) for tensor in tensors]
+        started = perf_counter()
         counts = launch(text, (x, y, z), values, spans, self._shared, session.options, reserved=reserved)
-        session.launches.append(Launched(name, (x, y, z), counts))
+        session.launches.append(Launched(self._name, (x, y, z), text, counts, perf_counter() - started))
 
 
 def extent(tensor: Tensor) -> Span:

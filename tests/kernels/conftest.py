@@ -5,7 +5,12 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from tests.support import executions
 from tests.support.kernel_cases import KERNELS, running
+
+
+def pytest_sessionfinish() -> None:
+    executions.write()
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ def test_sums(target: str, dtype: torch.dtype) -> None:
         _add[(8,)](x, y, out, 1000, BLOCK=128)
     assert torch.equal(out, x + y)
     (launched,) = session.launches
-    assert (launched.name, launched.grid) == ("_add", (8, 1, 1))
+    assert (launched.name, launched.grid) == ("test_driver._add", (8, 1, 1))
 
 
 def test_one_launch_after_another_on_both_targets() -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ptx import Options, executing
 from ptx.driver import TARGETS
+from tests.support import executions
 
 KERNEL_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 DTYPES = (*KERNEL_DTYPES, torch.float64)
@@ -72,8 +73,9 @@ def running(path: str, options: Options | None = None) -> Iterator[None]:
     if path not in TARGETS:
         yield
         return
-    with executing(path, options):
+    with executing(path, options) as session:
         yield
+    executions.note(session)
 
 
 def place_of(path: str) -> torch.device:
