@@ -150,7 +150,7 @@ def launch_forward(
     x: Tensor, weight: Tensor, bias: Tensor | None, competitors: int, mode: str, seed: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Run the forward kernel, and return values and indices, (…, B); arguments as in `linear_winners`."""
-    x, weight = x.contiguous(), weight.contiguous()
+    x, weight, bias = x.contiguous(), weight.contiguous(), None if bias is None else bias.contiguous()
     features, blocks = weight.shape[1], weight.shape[0] // competitors
     rows = x.numel() // features
     shape = (*x.shape[:-1], blocks)
@@ -187,7 +187,7 @@ def linear_winners_backward(
     grad: Tensor, x: Tensor, weight: Tensor, index: Tensor, competitors: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients with respect to x, weight and bias, from that of the values, which passes to the winners."""
-    grad_h = eager.competition.winners_backward(grad, index, competitors, grad.ndim - 1).flatten(0, -2)
+    grad_h = eager.competition.winners_to_dense(grad, index, competitors).reshape(-1, weight.shape[0])
     grad_x = (grad_h @ weight).view(x.shape)
     return grad_x, grad_h.t() @ x.reshape(-1, x.shape[-1]), grad_h.sum(0)
 
@@ -202,7 +202,7 @@ def _(
 
 @linear_winners_backward.register_fake
 def _(grad: Tensor, x: Tensor, weight: Tensor, index: Tensor, competitors: int) -> tuple[Tensor, Tensor, Tensor]:
-    return x.new_empty(x.shape), torch.empty_like(weight), weight.new_empty(weight.shape[0])
+    return x.new_empty(x.shape), weight.new_empty(weight.shape), weight.new_empty(weight.shape[0])
 
 
 _differentiate = transformable(linear_winners_backward)

@@ -71,8 +71,8 @@ def _(x, weight1, bias1, weight2, bias2, competitors, mode, temperature, seed):
 
 @mlp_backward.register_fake
 def _(grad, x, weight1, bias1, weight2, value, index, competitors, mode, temperature, seed):
-    biases = weight1.new_empty(weight1.shape[0]), weight2.new_empty(weight2.shape[0])
-    return x.new_empty(x.shape), torch.empty_like(weight1), biases[0], torch.empty_like(weight2), biases[1]
+    first = weight1.new_empty(weight1.shape), weight1.new_empty(weight1.shape[0])
+    return x.new_empty(x.shape), *first, weight2.new_empty(weight2.shape), weight2.new_empty(weight2.shape[0])
 
 
 _differentiate = transformable(mlp_backward)

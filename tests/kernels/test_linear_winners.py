@@ -122,11 +122,3 @@ def test_gradient_is_that_of_the_winning_units() -> None:
     chosen = F.linear(x, weight, bias).unflatten(1, (-1, 4)).gather(-1, index.long()[..., None])[..., 0]
     expected = torch.autograd.grad(chosen, (x, weight, bias), grad)
     assert all(torch.allclose(a, b) for a, b in zip(got, expected, strict=True))
-
-
-@pytest.mark.parametrize("mode", ["sample", "argmax"])
-def test_opcheck(mode: str) -> None:
-    x, weight, bias = (t.requires_grad_() for t in _operands(6, 24, 5, torch.float32, torch.device("cpu")))
-    arguments = (x, weight, bias, 4, mode, torch.tensor(SEED)) if mode == "sample" else (x, weight, None, 4, mode, None)
-    result = torch.library.opcheck(torch.ops.lwta.linear_winners.default, arguments)
-    assert set(result.values()) == {"SUCCESS"}
