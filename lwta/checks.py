@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
-_TEMPERATURES = (2.0**-126, 2.0**126)  # between these bounds 1/τ is finite, and not 0, in float32
 
 
 def check_dense(name: str, x: Tensor) -> None:
@@ -88,8 +87,8 @@ def check_linear(x: Tensor, features: int, weight: Tensor, bias: Tensor | None) 
 
 def check_temperature(temperature: float) -> None:
     """Raise ValueError unless ``temperature`` and its inverse are positive and finite in float32."""
-    # Comparisons alone, which `torch.compile` can trace where the temperature changes from call to call.
-    lowest, highest = _TEMPERATURES
+    # Comparisons with constants alone, which `torch.compile` traces once for all temperatures.
+    lowest, highest = 2.0**-126, 2.0**126  # between these 1/τ is finite, and not 0, in float32
     if not lowest <= temperature <= highest:
         raise ValueError(
             f"temperature must be positive and finite, got {temperature}; it ranges from {lowest:.1e} to {highest:.1e}"

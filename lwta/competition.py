@@ -80,7 +80,7 @@ class Competition(nn.Module):
         """Set the attributes of the competition; raise TypeError or ValueError for impossible ``competitors``."""
         check_competitors(competitors)
         self.competitors = competitors
-        self.temperature = settings.temperature
+        self.temperature = float(settings.temperature)
         self.eval_mode = settings.eval_mode
         self.dim = self._DEFAULT_DIM if settings.dim is None else settings.dim
         self.track_kl = settings.track_kl

@@ -78,7 +78,9 @@ def lwta(
         return x
     # an exported program runs where there may be no compiler
     compiled = torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting()
-    return kernels.transformable_lwta(x, competitors, mode, float(temperature), dim, _seed_for(x, mode, seed), compiled)
+    number, annealed = _as_argument(temperature)
+    seed = _seed_for(x, mode, seed)
+    return kernels.transformable_lwta(x, competitors, mode, number, dim, seed, compiled, annealed)
 
 
 def expected(x: Tensor, competitors: int, *, dim: int | None = None) -> Tensor:
@@ -272,9 +274,10 @@ def mlp(
     check_width("weight1.shape[0]", weight1.shape[0], competitors)
     check_choice("mode", mode, ("sample", "argmax"))
     check_temperature(temperature)
+    number, annealed = _as_argument(temperature)
     seed = _seed_for(x, mode, seed)
     y, values, indices = kernels.transformable_mlp(
-        x, weight1, bias1, weight2, bias2, competitors, mode, float(temperature), seed
+        x, weight1, bias1, weight2, bias2, competitors, mode, number, seed, annealed
     )
     return y, Winners(values, indices, competitors)
 
@@ -327,6 +330,17 @@ def _seed_for(x: Tensor, mode: str, seed: Tensor | None) -> Tensor | None:
         return draw_seed(x.device)
     check_seed(seed, x.device)
     return seed
+
+
+def _as_argument(temperature: float) -> tuple[float, Tensor | None]:
+    """Return a temperature as operators take it: a number, or a tensor where a compiled program finds it changing."""
+    temperature = float(temperature)
+    if torch.compiler.is_dynamo_compiling():
+        from torch.fx.experimental.symbolic_shapes import has_static_value  # takes long, and Dynamo has it
+
+        if not has_static_value(temperature):
+            return 1.0, torch.ones((), dtype=torch.float64, device="cpu") * temperature
+    return temperature, None
 
 
 # `torch.fx.symbolic_trace` records calls of these as nodes of its graph; a node of `draw_seed` draws at every run.
