@@ -220,5 +220,4 @@ def _backward(ctx, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
     return grad_x, grad_weight, grad_bias if ctx.has_bias else None, None, None, None
 
 
-linear_winners.register_autograd(_backward, setup_context=_setup_context)
 transformable_linear_winners = transformable(linear_winners, _backward, _setup_context)

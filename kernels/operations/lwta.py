@@ -192,5 +192,4 @@ def _backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
     return _differentiate(grad, x, *ctx.options, seed, ctx.compiled, annealed), None, None, None, None, None, None, None
 
 
-lwta.register_autograd(_backward, setup_context=_setup_context)
 transformable_lwta = transformable(lwta, _backward, _setup_context)

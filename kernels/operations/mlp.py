@@ -100,5 +100,4 @@ def _backward(ctx, grad: Tensor, *_: Tensor | None) -> tuple[Tensor | None, ...]
     return grad_x, grad_weight1, grad_bias1, grad_weight2, grad_bias2, None, None, None, None, None
 
 
-mlp.register_autograd(_backward, setup_context=_setup_context)
 transformable_mlp = transformable(mlp, _backward, _setup_context)

@@ -136,5 +136,4 @@ def _backward(ctx, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
     return _differentiate(grad, *ctx.saved_tensors, ctx.competitors, ctx.dim), None, None, None, None
 
 
-winners.register_autograd(_backward, setup_context=_setup_context)
 transformable_winners = transformable(winners, _backward, _setup_context)

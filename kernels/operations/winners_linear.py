@@ -178,5 +178,4 @@ def _backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
     return grad_value, None, grad_weight, grad_bias if ctx.has_bias else None, None
 
 
-winners_linear.register_autograd(_backward, setup_context=_setup_context)
 transformable_winners_linear = transformable(winners_linear, _backward, _setup_context)
