@@ -18,6 +18,7 @@ from lwta.checks import (
     check_blocks,
     check_choice,
     check_dense,
+    check_indices,
     check_linear,
     check_seed,
     check_temperature,
@@ -188,6 +189,7 @@ def linear_winners(
         >>> linear_winners(torch.randn(5, 16), torch.randn(24, 16), None, 12).values.shape
         torch.Size([5, 2])
     """
+    check_dense("x", x)
     x, weight, bias = _as_linear_operands(x, weight, bias)
     check_linear(x, x.shape[-1], weight, bias)
     check_width("weight.shape[0]", weight.shape[0], competitors)
@@ -212,14 +214,17 @@ def winners_linear(winners: Winners, weight: Tensor, bias: Tensor | None = None)
         (…, out_features).
 
     Raises:
-        TypeError: an operand is not a dense tensor of floating-point numbers, or the types of the operands differ.
-        ValueError: shapes do not fit.
+        TypeError: an operand is not a dense tensor of floating-point numbers, the indices are not integers, or the
+            types of the operands differ.
+        ValueError: shapes do not fit, or the indices are on another device than the values.
 
     Example:
         >>> w = winners(torch.tensor([[1.0, 3.0, -2.0, -1.0]]), 2, mode="argmax")
         >>> winners_linear(w, torch.ones(1, 4))
         tensor([[2.]])
     """
+    check_dense("winners.values", winners.values)
+    check_indices("winners.indices", winners.indices, winners.values)
     values, weight, bias = _as_linear_operands(winners.values, weight, bias)
     check_linear(values, values.shape[-1] * winners.competitors, weight, bias)
     return kernels.transformable_winners_linear(values, winners.indices, weight, bias, winners.competitors)
@@ -267,10 +272,11 @@ def mlp(
         >>> y.shape, between.values.shape
         (torch.Size([5, 3]), torch.Size([5, 2]))
     """
-    x, weight1, bias1 = _as_linear_operands(x, weight1, bias1)
+    check_dense("x", x)
     _, weight2, bias2 = _as_linear_operands(x, weight2, bias2)
-    check_linear(x, x.shape[-1], weight1, bias1)
-    check_linear(x, weight1.shape[0], weight2, bias2)
+    x, weight1, bias1 = _as_linear_operands(x, weight1, bias1)
+    check_linear(x, x.shape[-1], weight1, bias1, layer="1")
+    check_linear(x, weight1.shape[0], weight2, bias2, layer="2")
     check_width("weight1.shape[0]", weight1.shape[0], competitors)
     check_choice("mode", mode, ("sample", "argmax"))
     check_temperature(temperature)
@@ -284,7 +290,6 @@ def mlp(
 
 def _as_linear_operands(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
     """Return the operands, cast to the type of autocast where it is on, as `torch.nn.functional.linear` casts them."""
-    check_dense("x", x)
     kind = x.device.type
     if not torch.is_autocast_enabled(kind):
         return x, weight, bias
