@@ -134,7 +134,8 @@ class Competition(nn.Module):
 
     def _responses_unused(self, x: Tensor) -> bool:
         """Return whether nothing needs the dense responses and the fused kernel serves this type and device."""
-        half = x.dtype in (torch.float16, torch.bfloat16) or torch.is_autocast_enabled(x.device.type)
+        lowered = torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64
+        half = x.dtype in (torch.float16, torch.bfloat16) or lowered
         return (
             x.is_cuda and half and not torch.is_grad_enabled() and not self.track_kl and not self.uses_expected_output
         )

@@ -289,12 +289,17 @@ def mlp(
 
 
 def _as_linear_operands(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Return the operands, cast to the type of autocast where it is on, as `torch.nn.functional.linear` casts them."""
+    """Return the operands as `torch.nn.functional.linear` has them: in the type of autocast where it is on."""
     kind = x.device.type
     if not torch.is_autocast_enabled(kind):
         return x, weight, bias
     dtype = torch.get_autocast_dtype(kind)
-    return x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
+    return _lowered(x, dtype), _lowered(weight, dtype), None if bias is None else _lowered(bias, dtype)
+
+
+def _lowered(operand: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return an operand in the type of autocast, which leaves float64 alone."""
+    return operand if operand.dtype == torch.float64 else operand.to(dtype)
 
 
 def kl_to_uniform(x: Tensor, competitors: int, *, dim: int | None = None) -> Tensor:
