@@ -44,7 +44,7 @@ def _forward_kernel(
     if CONTIGUOUS:
         place = instance[:, None] * GROUP + block
     else:
-        inner = inner_multiples * INNER_MULTIPLE
+        inner = inner_multiples.to(instance.dtype) * INNER_MULTIPLE
         place = (instance // inner * (GROUP * inner) + instance % inner)[:, None] + block * inner
     exists = (instance < instances)[:, None]
     value = tl.reshape(value, (INSTANCES, GROUP)).to(value_ptr.dtype.element_ty)
