@@ -4,10 +4,12 @@ operations/     one file per operation: kernels, launch, registration with torch
 eager/          definitions in PyTorch, which the kernels must equal, and the code that runs on a CPU
 triton_parts/   parts that several kernels use: layout of blocks, noise, products, launches
 transforms.py   forms of the operations, named ``transformable_…``, that the transforms of `torch.func` accept
+flops.py        what `torch.utils.flop_counter` counts for the operations
 
 Users call `lwta.functional`, which checks arguments, follows autocast, and documents the operations.
 """
 
+from lwta.kernels import flops as flops
 from lwta.kernels.operations.concept_log_p import concept_log_p
 from lwta.kernels.operations.concept_logsumexp import concept_logsumexp
 from lwta.kernels.operations.concept_similarity import concept_similarity

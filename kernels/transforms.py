@@ -2,19 +2,33 @@
 
 `torch.library` registers an autograd rule in a form that these transforms refuse. Under them the same rule serves as a
 `torch.autograd.Function` around the same operation; elsewhere the operation is called as it is, at no cost.
+
+Derivatives that are not defined are refused: those of second order, and those in forward mode, for which
+`torch.library` has no rule and would return zeros.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
+from torch import Tensor
+from torch.autograd import forward_ad
 
 
-def _no_second_derivative(ctx: Any, *grads: Any) -> Any:
+def _no_second_derivative(ctx: Any, *grads: Any) -> NoReturn:
     """Raise NotImplementedError: there is no autograd rule."""
     raise NotImplementedError("operations of lwta have first derivatives only, and those in reverse mode")
+
+
+def _refuse_tangents(arguments: tuple[Any, ...]) -> None:
+    """Raise NotImplementedError if an argument carries a tangent, for which there is no rule."""
+    if any(isinstance(a, Tensor) and forward_ad.unpack_dual(a).tangent is not None for a in arguments):
+        raise NotImplementedError(
+            "operations of lwta have no derivatives in forward mode (torch.func.jvp, jacfwd and hessian, "
+            "torch.autograd.forward_ad); use reverse mode (backward, or torch.func.grad, vjp and jacrev)"
+        )
 
 
 def _keep_nothing(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -22,20 +36,21 @@ def _keep_nothing(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
 
 
 def transformable(
-    operation: Callable[..., Any],
+    operation: Any,
     backward: Callable[..., Any] = _no_second_derivative,
     setup_context: Callable[..., None] = _keep_nothing,
 ) -> Callable[..., Any]:
-    """Return an operation as a function that the transforms of `torch.func` accept.
+    """Register the autograd rule of an operation, and return it as a function that `torch.func` accepts.
 
     The function takes positional arguments only. `vmap` calls the operation once for each sample.
 
     Args:
-        operation: operator of `torch.library`.
-        backward: autograd rule that is registered for it, which must call transformable operations only; by default
-            there is none, and a derivative raises NotImplementedError.
-        setup_context: function that is registered with the rule.
+        operation: operator of `torch.library.custom_op`.
+        backward: autograd rule, which must call transformable operations only; by default there is none, and a
+            derivative raises NotImplementedError.
+        setup_context: function that keeps what the rule needs.
     """
+    operation.register_autograd(backward, setup_context=setup_context)
 
     class Transformable(torch.autograd.Function):
         generate_vmap_rule = True
@@ -53,6 +68,8 @@ def transformable(
             return backward(ctx, *grads)
 
     def call(*arguments: Any) -> Any:
+        if forward_ad._current_level >= 0:
+            _refuse_tangents(arguments)
         if torch._C._are_functorch_transforms_active():
             return Transformable.apply(*arguments)
         return operation(*arguments)

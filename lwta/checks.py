@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
-_TEMPERATURES = (2.0**-126, 2.0**126)  # between these bounds 1/τ is finite, and not 0, in float32
 
 
 def check_dense(name: str, x: Tensor) -> None:
@@ -17,8 +16,31 @@ def check_dense(name: str, x: Tensor) -> None:
     if x.layout is not torch.strided or x.is_nested:
         kind = "nested " if x.is_nested else ""
         raise TypeError(f"{name} must be a dense tensor, got a {kind}tensor of layout {x.layout}; see Tensor.to_dense")
+    _check_local(name, x)
+
+
+def _check_local(name: str, x: Tensor) -> None:
+    """Raise TypeError for a DTensor, which the operators have no sharding strategy for."""
     if hasattr(x, "device_mesh"):
         raise TypeError(f"{name} must be a plain tensor, got a {type(x).__name__}; see its to_local and full_tensor")
+
+
+def check_indices(name: str, indices: Tensor, values: Tensor) -> None:
+    """Raise unless ``indices`` are plain integers, of the shape and on the device of ``values``.
+
+    Raises:
+        TypeError: they are not.
+        ValueError: they have another shape or are on another device.
+    """
+    if not isinstance(indices, Tensor) or indices.dtype == torch.bool or indices.dtype.is_floating_point:
+        seen = f"a tensor of {indices.dtype}" if isinstance(indices, Tensor) else type(indices).__name__
+        raise TypeError(f"{name} must be a tensor of integers, got {seen}")
+    _check_local(name, indices)
+    if indices.shape != values.shape or indices.device != values.device:
+        raise ValueError(
+            f"{name} must have the shape and device of the values, {tuple(values.shape)} on {values.device}, got "
+            f"{tuple(indices.shape)} on {indices.device}"
+        )
 
 
 def check_blocks(x: Tensor, competitors: int, dim: int | None) -> int:
@@ -65,31 +87,33 @@ def check_width(name: str, width: int, competitors: int) -> None:
         raise ValueError(f"competitors must divide {name}: got competitors={competitors}, {name}={width}")
 
 
-def check_linear(x: Tensor, features: int, weight: Tensor, bias: Tensor | None) -> None:
+def check_linear(x: Tensor, features: int, weight: Tensor, bias: Tensor | None, layer: str = "") -> None:
     """Raise unless ``weight`` (out, features) and ``bias`` (out,) can be applied to rows of ``features`` like ``x``.
+
+    ``layer`` is what their names end in.
 
     Raises:
         TypeError: ``weight`` or ``bias`` is not a dense tensor of floating-point numbers, or not of the type of ``x``.
         ValueError: the shapes do not fit.
     """
-    check_dense("weight", weight)
+    check_dense(f"weight{layer}", weight)
     if bias is not None:
-        check_dense("bias", bias)
+        check_dense(f"bias{layer}", bias)
     if x.ndim == 0 or x.shape[-1] == 0:
         raise ValueError(f"x must have a last axis of at least one feature, got shape {tuple(x.shape)}")
     if weight.ndim != 2 or weight.shape[1] != features:
-        raise ValueError(f"weight must have shape (out_features, {features}), got {tuple(weight.shape)}")
+        raise ValueError(f"weight{layer} must have shape (out_features, {features}), got {tuple(weight.shape)}")
     if bias is not None and bias.shape != weight.shape[:1]:
-        raise ValueError(f"bias must have shape ({weight.shape[0]},), got {tuple(bias.shape)}")
+        raise ValueError(f"bias{layer} must have shape ({weight.shape[0]},), got {tuple(bias.shape)}")
     for name, operand in (("weight", weight), ("bias", bias)):
         if operand is not None and operand.dtype != x.dtype:
-            raise TypeError(f"{name} must have the type of x, {x.dtype}, got {operand.dtype}")
+            raise TypeError(f"{name}{layer} must have the type of x, {x.dtype}, got {operand.dtype}")
 
 
 def check_temperature(temperature: float) -> None:
     """Raise ValueError unless ``temperature`` and its inverse are positive and finite in float32."""
-    # Comparisons alone, which `torch.compile` can trace where the temperature changes from call to call.
-    lowest, highest = _TEMPERATURES
+    # Comparisons with constants alone, which `torch.compile` traces once for all temperatures.
+    lowest, highest = 2.0**-126, 2.0**126  # between these 1/τ is finite, and not 0, in float32
     if not lowest <= temperature <= highest:
         raise ValueError(
             f"temperature must be positive and finite, got {temperature}; it ranges from {lowest:.1e} to {highest:.1e}"
@@ -106,5 +130,6 @@ def check_seed(seed: Tensor, device: torch.device) -> None:
     if not isinstance(seed, Tensor) or seed.dtype != torch.int64 or seed.ndim != 0:
         seen = f"{tuple(seed.shape)} {seed.dtype}" if isinstance(seed, Tensor) else repr(seed)
         raise TypeError(f"seed must be a 0-dim int64 tensor such as torch.tensor(7), got {seen}")
+    _check_local("seed", seed)
     if seed.device != device:
         raise ValueError(f"seed must be on the device of x, {device}, got {seed.device}")

@@ -80,7 +80,7 @@ class Competition(nn.Module):
         """Set the attributes of the competition; raise TypeError or ValueError for impossible ``competitors``."""
         check_competitors(competitors)
         self.competitors = competitors
-        self.temperature = settings.temperature
+        self.temperature = float(settings.temperature)
         self.eval_mode = settings.eval_mode
         self.dim = self._DEFAULT_DIM if settings.dim is None else settings.dim
         self.track_kl = settings.track_kl
@@ -134,7 +134,8 @@ class Competition(nn.Module):
 
     def _responses_unused(self, x: Tensor) -> bool:
         """Return whether nothing needs the dense responses and the fused kernel serves this type and device."""
-        half = x.dtype in (torch.float16, torch.bfloat16) or torch.is_autocast_enabled(x.device.type)
+        lowered = torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64
+        half = x.dtype in (torch.float16, torch.bfloat16) or lowered
         return (
             x.is_cuda and half and not torch.is_grad_enabled() and not self.track_kl and not self.uses_expected_output
         )

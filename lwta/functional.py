@@ -18,6 +18,7 @@ from lwta.checks import (
     check_blocks,
     check_choice,
     check_dense,
+    check_indices,
     check_linear,
     check_seed,
     check_temperature,
@@ -78,7 +79,9 @@ def lwta(
         return x
     # an exported program runs where there may be no compiler
     compiled = torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting()
-    return kernels.transformable_lwta(x, competitors, mode, float(temperature), dim, _seed_for(x, mode, seed), compiled)
+    number, annealed = _as_argument(temperature)
+    seed = _seed_for(x, mode, seed)
+    return kernels.transformable_lwta(x, competitors, mode, number, dim, seed, compiled, annealed)
 
 
 def expected(x: Tensor, competitors: int, *, dim: int | None = None) -> Tensor:
@@ -186,6 +189,7 @@ def linear_winners(
         >>> linear_winners(torch.randn(5, 16), torch.randn(24, 16), None, 12).values.shape
         torch.Size([5, 2])
     """
+    check_dense("x", x)
     x, weight, bias = _as_linear_operands(x, weight, bias)
     check_linear(x, x.shape[-1], weight, bias)
     check_width("weight.shape[0]", weight.shape[0], competitors)
@@ -210,14 +214,17 @@ def winners_linear(winners: Winners, weight: Tensor, bias: Tensor | None = None)
         (…, out_features).
 
     Raises:
-        TypeError: an operand is not a dense tensor of floating-point numbers, or the types of the operands differ.
-        ValueError: shapes do not fit.
+        TypeError: an operand is not a dense tensor of floating-point numbers, the indices are not integers, or the
+            types of the operands differ.
+        ValueError: shapes do not fit, or the indices are on another device than the values.
 
     Example:
         >>> w = winners(torch.tensor([[1.0, 3.0, -2.0, -1.0]]), 2, mode="argmax")
         >>> winners_linear(w, torch.ones(1, 4))
         tensor([[2.]])
     """
+    check_dense("winners.values", winners.values)
+    check_indices("winners.indices", winners.indices, winners.values)
     values, weight, bias = _as_linear_operands(winners.values, weight, bias)
     check_linear(values, values.shape[-1] * winners.competitors, weight, bias)
     return kernels.transformable_winners_linear(values, winners.indices, weight, bias, winners.competitors)
@@ -265,28 +272,34 @@ def mlp(
         >>> y.shape, between.values.shape
         (torch.Size([5, 3]), torch.Size([5, 2]))
     """
-    x, weight1, bias1 = _as_linear_operands(x, weight1, bias1)
+    check_dense("x", x)
     _, weight2, bias2 = _as_linear_operands(x, weight2, bias2)
-    check_linear(x, x.shape[-1], weight1, bias1)
-    check_linear(x, weight1.shape[0], weight2, bias2)
+    x, weight1, bias1 = _as_linear_operands(x, weight1, bias1)
+    check_linear(x, x.shape[-1], weight1, bias1, layer="1")
+    check_linear(x, weight1.shape[0], weight2, bias2, layer="2")
     check_width("weight1.shape[0]", weight1.shape[0], competitors)
     check_choice("mode", mode, ("sample", "argmax"))
     check_temperature(temperature)
+    number, annealed = _as_argument(temperature)
     seed = _seed_for(x, mode, seed)
     y, values, indices = kernels.transformable_mlp(
-        x, weight1, bias1, weight2, bias2, competitors, mode, float(temperature), seed
+        x, weight1, bias1, weight2, bias2, competitors, mode, number, seed, annealed
     )
     return y, Winners(values, indices, competitors)
 
 
 def _as_linear_operands(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Return the operands, cast to the type of autocast where it is on, as `torch.nn.functional.linear` casts them."""
-    check_dense("x", x)
+    """Return the operands as `torch.nn.functional.linear` has them: in the type of autocast where it is on."""
     kind = x.device.type
     if not torch.is_autocast_enabled(kind):
         return x, weight, bias
     dtype = torch.get_autocast_dtype(kind)
-    return x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
+    return _lowered(x, dtype), _lowered(weight, dtype), None if bias is None else _lowered(bias, dtype)
+
+
+def _lowered(operand: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return an operand in the type of autocast, which leaves float64 alone."""
+    return operand if operand.dtype == torch.float64 else operand.to(dtype)
 
 
 def kl_to_uniform(x: Tensor, competitors: int, *, dim: int | None = None) -> Tensor:
@@ -327,6 +340,17 @@ def _seed_for(x: Tensor, mode: str, seed: Tensor | None) -> Tensor | None:
         return draw_seed(x.device)
     check_seed(seed, x.device)
     return seed
+
+
+def _as_argument(temperature: float) -> tuple[float, Tensor | None]:
+    """Return a temperature as operators take it: a number, or a tensor where a compiled program finds it changing."""
+    temperature = float(temperature)
+    if torch.compiler.is_dynamo_compiling():
+        from torch.fx.experimental.symbolic_shapes import has_static_value  # takes long, and Dynamo has it
+
+        if not has_static_value(temperature):
+            return 1.0, torch.ones((), dtype=torch.float64, device="cpu") * temperature
+    return temperature, None
 
 
 # `torch.fx.symbolic_trace` records calls of these as nodes of its graph; a node of `draw_seed` draws at every run.

@@ -70,7 +70,7 @@ def set_temperature(model: nn.Module, temperature: float) -> None:
     """
     check_temperature(temperature)
     for _, layer in _require_competitions(model):
-        layer.temperature = temperature
+        layer.temperature = float(temperature)  # a compiled network is compiled anew for another type
 
 
 def set_eval_mode(model: nn.Module, mode: EvalMode) -> None:

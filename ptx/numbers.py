@@ -117,15 +117,24 @@ def permuted_bytes(a: Array, b: Array, selector: Array) -> Array:
 
 
 def bit_field(x: Array, start: Array, length: Array, signed: bool) -> Array:
-    """Return ``length`` bits of 32 from ``start`` on, extended by the sign if asked for (`bfe`)."""
-    start, length = np.asarray(start).astype(np.uint32) & 255, np.asarray(length).astype(np.uint32) & 255
-    field = np.where(start < 32, np.asarray(x).view(np.uint32) >> np.minimum(start, 31), 0).astype(np.uint32)
-    mask = (np.uint32(1) << np.minimum(length, 31)) - np.uint32(1)
-    field = np.where(length < 32, field & mask, field)
-    if signed:
-        sign = np.where((length > 0) & (length < 32), np.uint32(1) << ((length - 1) & 31), np.uint32(0))
-        field = (field ^ sign) - sign
-    return field
+    """Return ``length`` bits of unsigned x from ``start`` on, extended by the sign if asked for (`bfe`).
+
+    Start and length count modulo 256. The sign is the field's last bit, or that of x where the field leaves x.
+    """
+    x = np.asarray(x)
+    dtype, bits = x.dtype, 8 * x.dtype.itemsize
+    start, length = np.asarray(start).astype(np.int64) & 255, np.asarray(length).astype(np.int64) & 255
+    inside = np.clip(bits - start, 0, length)  # bits of the field that lie in x
+    one = dtype.type(1)
+    field = x >> np.minimum(start, bits - 1).astype(dtype)
+    whole = inside >= bits
+    mask = np.where(whole, ~dtype.type(0), (one << np.where(whole, 0, inside).astype(dtype)) - one)
+    field = np.where(inside > 0, field & mask, dtype.type(0))
+    if not signed:
+        return field
+    last = np.minimum(start + length - 1, bits - 1)
+    negative = (length > 0) & ((x >> last.astype(dtype)) & one == 1)
+    return np.where(negative, field | np.invert(mask), field)
 
 
 def packed(parts: list[Array], dtype: np.dtype[Any]) -> Array:

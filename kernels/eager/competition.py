@@ -135,10 +135,15 @@ def winners(x: Tensor, competitors: int, mode: str, dim: int, seed: Tensor | Non
 
 
 def winners_backward(grad: Tensor, index: Tensor, competitors: int, dim: int) -> Tensor:
-    """Return ∂L/∂h for G = ∂L/∂value of shape (…, B): G at the winner, 0 at the losers."""
-    dense = grad.new_zeros((*grad.shape, competitors))
-    dense.scatter_(-1, index.to(torch.int64).unsqueeze(-1), grad.unsqueeze(-1))
-    return dense.flatten(-2).movedim(-1, dim)
+    """Return ∂L/∂h for G = ∂L/∂value of shape (…, B): G at the winner, 0 at the losers.
+
+    It has the memory layout of the indices, which is that of the responses they were found in.
+    """
+    axis = dim if index.movedim(-1, dim).is_contiguous() else index.ndim - 1
+    grad, index = grad.movedim(-1, axis), index.movedim(-1, axis)
+    dense = grad.new_zeros((*grad.shape[: axis + 1], competitors, *grad.shape[axis + 1 :]))
+    dense.scatter_(axis + 1, index.to(torch.int64).unsqueeze(axis + 1), grad.unsqueeze(axis + 1))
+    return dense.flatten(axis, axis + 1).movedim(axis, dim)
 
 
 def kl_to_uniform(x: Tensor, competitors: int, dim: int) -> Tensor:
@@ -174,5 +179,5 @@ def winners_linear_backward(
     by_unit = (grad @ weight).unflatten(-1, (-1, competitors))
     grad_value = by_unit.gather(-1, index.to(torch.int64).unsqueeze(-1)).squeeze(-1)
     rows = grad.reshape(-1, grad.shape[-1])
-    dense = winners_to_dense(value, index, competitors).reshape(rows.shape[0], -1)
+    dense = winners_to_dense(value, index, competitors).reshape(-1, weight.shape[1])
     return grad_value, rows.t() @ dense, rows.sum(0)

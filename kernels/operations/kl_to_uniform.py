@@ -134,5 +134,4 @@ def _backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
     return _differentiate(grad, *ctx.saved_tensors, *ctx.options), None, None
 
 
-kl_to_uniform.register_autograd(_backward, setup_context=_setup_context)
 transformable_kl_to_uniform = transformable(kl_to_uniform, _backward, _setup_context)

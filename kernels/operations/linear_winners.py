@@ -31,24 +31,28 @@ from lwta.kernels.triton_parts.launch import fast_math, on_its_device, pipeline_
 @triton.jit
 def _noise(
     seed, row, block, blocks, first,
-    U: tl.constexpr, COMPETITORS: tl.constexpr, ROWS: tl.constexpr, BLOCKS: tl.constexpr, FAST: tl.constexpr,
+    U: tl.constexpr, COMPETITORS: tl.constexpr, ROWS: tl.constexpr, BLOCKS: tl.constexpr, BIG: tl.constexpr,
+    FAST: tl.constexpr,
 ):  # fmt: skip
     """Return the Gumbel noise of competitors first…first + COMPETITORS − 1, (ROWS, COMPETITORS, BLOCKS)."""
-    row_counter = (row * tl.cdiv(blocks * U, 4))[:, None, None]
+    if BIG:
+        row = row.to(tl.int64)
+    row_counter = row * tl.cdiv(blocks * U, 4)
     if U % 4 == 0 and COMPETITORS % 4 == 0:
         quad = (first // 4 + tl.arange(0, COMPETITORS // 4))[None, :, None]
-        n0, n1, n2, n3 = tl.randint4x(seed, row_counter + (block * (U // 4))[None, None, :] + quad, philox.ROUNDS)
+        counter = row_counter[:, None, None] + (block * (U // 4))[None, None, :] + quad
+        n0, n1, n2, n3 = tl.randint4x(seed, counter, philox.ROUNDS)
         lanes = tl.join(tl.join(n0, n2), tl.join(n1, n3))  # (ROWS, quads, BLOCKS, 2, 2)
         bits = tl.reshape(tl.permute(lanes, (0, 1, 3, 4, 2)), (ROWS, COMPETITORS, BLOCKS))
     elif U == 2:  # a call serves both competitors of two neighbouring blocks
         even_block = tl.min(block, axis=0) + 2 * tl.arange(0, BLOCKS // 2)
-        n0, n1, n2, n3 = tl.randint4x(seed, (row * tl.cdiv(blocks, 2))[:, None] + even_block // 2, philox.ROUNDS)
+        n0, n1, n2, n3 = tl.randint4x(seed, row_counter[:, None] + even_block // 2, philox.ROUNDS)
         lanes = tl.join(tl.join(n0, n2), tl.join(n1, n3))  # (ROWS, BLOCKS / 2, block of the two, competitor)
         bits = tl.reshape(tl.permute(lanes, (0, 3, 1, 2)), (ROWS, COMPETITORS, BLOCKS))
     else:
         competitor = first + tl.arange(0, COMPETITORS)
         unit = (block * U)[None, None, :] + competitor[None, :, None]
-        bits = philox.single_bits(seed, row_counter + unit // 4, unit % 4)
+        bits = philox.single_bits(seed, row_counter[:, None, None] + unit // 4, unit % 4)
     return philox.gumbel(bits, FAST)
 
 
@@ -79,7 +83,7 @@ def _responses(
 def _forward_kernel(
     x_ptr, weight_ptr, bias_ptr, seed_ptr, value_ptr, index_ptr, rows, blocks, features,
     U: tl.constexpr, COMPETITORS: tl.constexpr, ROWS: tl.constexpr, BLOCKS: tl.constexpr, FEATURES: tl.constexpr,
-    SWIZZLE: tl.constexpr, NOISE: tl.constexpr, FAST: tl.constexpr,
+    SWIZZLE: tl.constexpr, NOISE: tl.constexpr, BIG: tl.constexpr, FAST: tl.constexpr,
 ):  # fmt: skip
     row_tile, block_tile = tl.swizzle2d(
         tl.program_id(0) // tl.cdiv(blocks, BLOCKS), tl.program_id(0) % tl.cdiv(blocks, BLOCKS),
@@ -97,7 +101,7 @@ def _forward_kernel(
         )  # fmt: skip
         z = h
         if NOISE:
-            z += _noise(tl.load(seed_ptr), row, block, blocks, first, U, COMPETITORS, ROWS, BLOCKS, FAST)
+            z += _noise(tl.load(seed_ptr), row, block, blocks, first, U, COMPETITORS, ROWS, BLOCKS, BIG, FAST)
         competitor = tl.arange(0, COMPETITORS)[None, :, None]
         if U % COMPETITORS != 0:
             z = tl.where(first + competitor < U, z, -float("inf"))
@@ -145,12 +149,17 @@ def _tile(competitors: int, rows: int, element_size: int, sampling: bool) -> _Ti
     return _Tile(group, height, columns // group, 64, 8, 3 if columns == 256 else 4)
 
 
+def _counts_beyond_32_bits(rows: int, units: int) -> bool:
+    """Return whether the counters of the noise need 64 bits, which cost a few percent more instructions."""
+    return rows * triton.cdiv(units, 4) > 2**32
+
+
 @on_its_device
 def launch_forward(
     x: Tensor, weight: Tensor, bias: Tensor | None, competitors: int, mode: str, seed: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Run the forward kernel, and return values and indices, (…, B); arguments as in `linear_winners`."""
-    x, weight = x.contiguous(), weight.contiguous()
+    x, weight, bias = x.contiguous(), weight.contiguous(), None if bias is None else bias.contiguous()
     features, blocks = weight.shape[1], weight.shape[0] // competitors
     rows = x.numel() // features
     shape = (*x.shape[:-1], blocks)
@@ -161,7 +170,7 @@ def launch_forward(
         _forward_kernel[grid](
             x, weight, bias, seed, value, index, rows, blocks, features,
             U=competitors, COMPETITORS=tile.competitors, ROWS=tile.rows, BLOCKS=tile.blocks, FEATURES=tile.features,
-            SWIZZLE=8, NOISE=mode != "argmax", FAST=fast_math(x),
+            SWIZZLE=8, NOISE=mode != "argmax", BIG=_counts_beyond_32_bits(rows, weight.shape[0]), FAST=fast_math(x),
             num_warps=tile.warps, num_stages=pipeline_stages(tile.stages, x), enable_fp_fusion=True,
         )  # fmt: skip
     return value, index
@@ -187,7 +196,7 @@ def linear_winners_backward(
     grad: Tensor, x: Tensor, weight: Tensor, index: Tensor, competitors: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients with respect to x, weight and bias, from that of the values, which passes to the winners."""
-    grad_h = eager.competition.winners_backward(grad, index, competitors, grad.ndim - 1).flatten(0, -2)
+    grad_h = eager.competition.winners_to_dense(grad, index, competitors).reshape(-1, weight.shape[0])
     grad_x = (grad_h @ weight).view(x.shape)
     return grad_x, grad_h.t() @ x.reshape(-1, x.shape[-1]), grad_h.sum(0)
 
@@ -202,7 +211,7 @@ def _(
 
 @linear_winners_backward.register_fake
 def _(grad: Tensor, x: Tensor, weight: Tensor, index: Tensor, competitors: int) -> tuple[Tensor, Tensor, Tensor]:
-    return x.new_empty(x.shape), torch.empty_like(weight), weight.new_empty(weight.shape[0])
+    return x.new_empty(x.shape), weight.new_empty(weight.shape), weight.new_empty(weight.shape[0])
 
 
 _differentiate = transformable(linear_winners_backward)
@@ -220,5 +229,4 @@ def _backward(ctx, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
     return grad_x, grad_weight, grad_bias if ctx.has_bias else None, None, None, None
 
 
-linear_winners.register_autograd(_backward, setup_context=_setup_context)
 transformable_linear_winners = transformable(linear_winners, _backward, _setup_context)

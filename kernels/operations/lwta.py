@@ -119,12 +119,23 @@ def launch_backward(
 
 @torch.library.custom_op("lwta::lwta", mutates_args=())
 def lwta(
-    x: Tensor, competitors: int, mode: str, temperature: float, dim: int, seed: Tensor | None, compiled: bool = False
+    x: Tensor,
+    competitors: int,
+    mode: str,
+    temperature: float,
+    dim: int,
+    seed: Tensor | None,
+    compiled: bool = False,
+    annealed: Tensor | None = None,
 ) -> Tensor:
     """Compute the operation on any device; `lwta.functional.lwta` checks and documents the arguments.
 
-    ``compiled`` means that the program is compiled, so that the code for the CPU may be compiled as well.
+    ``compiled`` means that the program is compiled, so that the code for the CPU may be compiled as well. ``annealed``
+    is the temperature as a tensor, 0-dim on the CPU, in the place of the number: a compiled program has it so where it
+    changes from call to call, since it would be compiled anew for every number that an operator is given.
     """
+    if annealed is not None:
+        temperature = annealed.item()
     if x.dtype == torch.float64:
         return eager.competition.lwta(prepare(x, competitors, dim)[0], competitors, mode, temperature, dim, seed)
     if x.is_cuda:
@@ -142,8 +153,11 @@ def lwta_backward(
     dim: int,
     seed: Tensor | None,
     compiled: bool = False,
+    annealed: Tensor | None = None,
 ) -> Tensor:
     """Return the gradient of `lwta` with respect to x."""
+    if annealed is not None:
+        temperature = annealed.item()
     if x.dtype == torch.float64:
         return eager.competition.lwta_backward(
             grad, prepare(x, competitors, dim)[0], competitors, mode, temperature, dim, seed
@@ -156,12 +170,12 @@ def lwta_backward(
 
 
 @lwta.register_fake
-def _(x, competitors, mode, temperature, dim, seed, compiled=False) -> Tensor:
+def _(x, competitors, mode, temperature, dim, seed, compiled=False, annealed=None) -> Tensor:
     return torch.empty_like(prepare(x, competitors, dim)[0])
 
 
 @lwta_backward.register_fake
-def _(grad, x, competitors, mode, temperature, dim, seed, compiled=False) -> Tensor:
+def _(grad, x, competitors, mode, temperature, dim, seed, compiled=False, annealed=None) -> Tensor:
     return torch.empty_like(prepare(x, competitors, dim)[0])
 
 
@@ -169,14 +183,13 @@ _differentiate = transformable(lwta_backward)
 
 
 def _setup_context(ctx, inputs, output) -> None:
-    x, *ctx.options, seed, ctx.compiled = inputs
-    ctx.save_for_backward(x, seed)
+    x, *ctx.options, seed, ctx.compiled, annealed = inputs
+    ctx.save_for_backward(x, seed, annealed)
 
 
 def _backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-    x, seed = ctx.saved_tensors
-    return _differentiate(grad, x, *ctx.options, seed, ctx.compiled), None, None, None, None, None, None
+    x, seed, annealed = ctx.saved_tensors
+    return _differentiate(grad, x, *ctx.options, seed, ctx.compiled, annealed), None, None, None, None, None, None, None
 
 
-lwta.register_autograd(_backward, setup_context=_setup_context)
 transformable_lwta = transformable(lwta, _backward, _setup_context)

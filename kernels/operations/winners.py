@@ -44,7 +44,7 @@ def _forward_kernel(
     if CONTIGUOUS:
         place = instance[:, None] * GROUP + block
     else:
-        inner = inner_multiples * INNER_MULTIPLE
+        inner = inner_multiples.to(instance.dtype) * INNER_MULTIPLE
         place = (instance // inner * (GROUP * inner) + instance % inner)[:, None] + block * inner
     exists = (instance < instances)[:, None]
     value = tl.reshape(value, (INSTANCES, GROUP)).to(value_ptr.dtype.element_ty)
@@ -136,5 +136,4 @@ def _backward(ctx, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
     return _differentiate(grad, *ctx.saved_tensors, ctx.competitors, ctx.dim), None, None, None, None
 
 
-winners.register_autograd(_backward, setup_context=_setup_context)
 transformable_winners = transformable(winners, _backward, _setup_context)

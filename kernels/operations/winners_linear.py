@@ -92,6 +92,7 @@ def _gather_kernel(
 def launch_expand(value: Tensor, index: Tensor, weight: Tensor, bias: Tensor | None, competitors: int) -> Tensor:
     """Run the kernel for large batches; arguments as in `eager.competition.winners_linear`."""
     value, index, weight = value.contiguous(), index.contiguous(), weight.contiguous()
+    bias = None if bias is None else bias.contiguous()
     blocks, outputs = value.shape[-1], weight.shape[0]
     rows = value.numel() // blocks
     y = value.new_empty((*value.shape[:-1], outputs))
@@ -112,6 +113,7 @@ def launch_expand(value: Tensor, index: Tensor, weight: Tensor, bias: Tensor | N
 def launch_gather(value: Tensor, index: Tensor, weight: Tensor, bias: Tensor | None, competitors: int) -> Tensor:
     """Run the kernel for small batches; arguments as in `eager.competition.winners_linear`."""
     value, index, weight = value.contiguous(), index.contiguous(), weight.contiguous()
+    bias = None if bias is None else bias.contiguous()
     blocks, outputs = value.shape[-1], weight.shape[0]
     rows = value.numel() // blocks
     y = value.new_empty((*value.shape[:-1], outputs))
@@ -159,7 +161,7 @@ def _(value: Tensor, index: Tensor, weight: Tensor, bias: Tensor | None, competi
 
 @winners_linear_backward.register_fake
 def _(grad: Tensor, value: Tensor, index: Tensor, weight: Tensor, competitors: int) -> tuple[Tensor, Tensor, Tensor]:
-    return torch.empty_like(value), torch.empty_like(weight), weight.new_empty(weight.shape[0])
+    return value.new_empty(value.shape), weight.new_empty(weight.shape), weight.new_empty(weight.shape[0])
 
 
 _differentiate = transformable(winners_linear_backward)
@@ -176,5 +178,4 @@ def _backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
     return grad_value, None, grad_weight, grad_bias if ctx.has_bias else None, None
 
 
-winners_linear.register_autograd(_backward, setup_context=_setup_context)
 transformable_winners_linear = transformable(winners_linear, _backward, _setup_context)

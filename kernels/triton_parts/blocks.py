@@ -139,7 +139,7 @@ def tile(
         if SPAN < WIDTH:
             exists = exists & (unit < SPAN)[None, :]
     else:
-        inner = inner_multiples * INNER_MULTIPLE  # tells the compiler what divides it
+        inner = inner_multiples.to(instance.dtype) * INNER_MULTIPLE  # tells the compiler what divides it
         start = instance // inner * (SPAN * inner) + instance % inner
         if INNER_MULTIPLE == 1:
             start = tl.max_contiguous(start, 2)  # else Triton 3.6 distributes a warp's lanes along units, far apart
@@ -203,13 +203,13 @@ def gumbel_noise(
         if CONTIGUOUS:  # memory order is noise order
             counter = instance[:, None] * (SPAN // 4) + quad
         else:
-            inner = inner_multiples * INNER_MULTIPLE
+            inner = inner_multiples.to(instance.dtype) * INNER_MULTIPLE
             spans = units // SPAN
             span, row = instance // inner % spans, instance // (inner * spans) * inner + instance % inner
             counter = (row * (units // 4) + span * (SPAN // 4))[:, None] + quad
         bits = philox.quad_bits(seed, counter)
     else:  # blocks straddle the groups of four
-        inner = inner_multiples * INNER_MULTIPLE
+        inner = inner_multiples.to(instance.dtype) * INNER_MULTIPLE
         spans = units // SPAN
         span, row = instance // inner % spans, instance // (inner * spans) * inner + instance % inner
         unit = (span * SPAN)[:, None] + tl.arange(0, WIDTH)[None, :]

@@ -217,10 +217,13 @@ def _unary(program: Program, instruction: Instruction) -> Step:
 
 def _bit_field(program: Program, instruction: Instruction) -> Step:
     only(instruction)
-    signed = {"s32": True, "u32": False}[instruction.kind]
-    return program.pure(
-        instruction, lambda x, start, length: numbers.bit_field(x, start, length, signed), "b32", "b32", "b32"
-    )
+    kind = {"s32": "b32", "u32": "b32", "s64": "b64", "u64": "b64"}[instruction.kind]
+    signed = instruction.kind[0] == "s"
+
+    def field(x: Array, start: Array, length: Array) -> Array:
+        return numbers.bit_field(x, start, length, signed)
+
+    return program.pure(instruction, field, kind, "b32", "b32")
 
 
 HANDLERS = {

@@ -72,10 +72,3 @@ def test_nan_is_not_hidden(path: str, device: torch.device) -> None:
 
 def test_half_precision_gives_float32() -> None:
     assert kl_to_uniform(torch.randn(3, 8, dtype=torch.bfloat16), 4, 1).dtype == torch.float32
-
-
-@pytest.mark.parametrize("shape", [(3, 8), (2, 8, 3, 3)], ids=label)
-def test_opcheck(shape: tuple[int, ...]) -> None:
-    x = torch.randn(shape, requires_grad=True)
-    result = torch.library.opcheck(torch.ops.lwta.kl_to_uniform.default, (x, 4, 1))
-    assert set(result.values()) == {"SUCCESS"}

@@ -2,15 +2,19 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
+import triton
+import triton.language as tl
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from lwta.kernels import index_dtype, linear_winners
-from lwta.kernels.operations.linear_winners import launch_forward
-from tests.support.definitions import margins, scores
+from lwta.kernels.operations.linear_winners import _counts_beyond_32_bits, _noise, launch_forward
+from lwta.kernels.triton_parts.blocks import competitor_group
+from tests.support.definitions import margins, philox_numpy, scores
 from tests.support.kernel_cases import KERNEL_DTYPES, KERNELS, label
 from tests.support.pairwise import examples, pairwise
 
@@ -114,6 +118,40 @@ def test_nan_and_ties(device: torch.device) -> None:
     assert index.tolist() == [[0, 0]]
 
 
+@triton.jit
+def _noise_kernel(
+    out, seed, first_row, first_block, first, blocks,
+    U: tl.constexpr, COMPETITORS: tl.constexpr, N: tl.constexpr, BIG: tl.constexpr,
+):  # fmt: skip
+    row, block = first_row + tl.arange(0, N), first_block + tl.arange(0, N)
+    noise = _noise(tl.load(seed), row, block, blocks, first, U, COMPETITORS, N, N, BIG, False)
+    competitor = tl.arange(0, COMPETITORS)[None, :, None]
+    place = (tl.arange(0, N)[:, None, None] * N + tl.arange(0, N)[None, None, :]) * COMPETITORS + competitor
+    tl.store(out + place, noise)
+
+
+@pytest.mark.parametrize(("competitors", "first"), [(2, 0), (3, 0), (8, 0), (12, 8), (24, 16)])
+@pytest.mark.parametrize("row", [1000, 2**20, 2**30])
+def test_noise_of_any_number_of_rows_is_that_of_the_definition(
+    row: int, competitors: int, first: int, device: torch.device
+) -> None:
+    blocks, n, group = 2048, 4, competitor_group(competitors)
+    units = blocks * competitors
+    out = torch.empty(n, n, group, device=device)
+    big = _counts_beyond_32_bits(row + n, units)
+    assert big is (row * units >= 2**34)
+    seed = torch.tensor(12345, device=device)
+    _noise_kernel[(1,)](out, seed, row, blocks - n, first, blocks, U=competitors, COMPETITORS=group, N=n, BIG=big)
+    unit = np.arange(units - n * competitors, units)
+    counter = np.arange(row, row + n)[:, None] * -(-units // 4) + unit // 4
+    bits = np.take_along_axis(philox_numpy(12345, counter), (unit % 4)[None, :, None], -1)[..., 0]
+    v = torch.from_numpy(bits.astype(np.float64)) * 2.0**-32 + 2.0**-33
+    noise = -torch.log(-torch.log1p(-v.clamp(max=1 - 2.0**-24)))
+    expected = noise.view(n, n, competitors)[..., first : first + group]
+    got = out.cpu()[..., : expected.shape[-1]].double()
+    torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-4)
+
+
 def test_gradient_is_that_of_the_winning_units() -> None:
     x, weight, bias = (t.requires_grad_() for t in _operands(6, 24, 5, torch.float64, torch.device("cpu")))
     value, index = linear_winners(x, weight, bias, 4, "sample", torch.tensor(SEED))
@@ -122,11 +160,3 @@ def test_gradient_is_that_of_the_winning_units() -> None:
     chosen = F.linear(x, weight, bias).unflatten(1, (-1, 4)).gather(-1, index.long()[..., None])[..., 0]
     expected = torch.autograd.grad(chosen, (x, weight, bias), grad)
     assert all(torch.allclose(a, b) for a, b in zip(got, expected, strict=True))
-
-
-@pytest.mark.parametrize("mode", ["sample", "argmax"])
-def test_opcheck(mode: str) -> None:
-    x, weight, bias = (t.requires_grad_() for t in _operands(6, 24, 5, torch.float32, torch.device("cpu")))
-    arguments = (x, weight, bias, 4, mode, torch.tensor(SEED)) if mode == "sample" else (x, weight, None, 4, mode, None)
-    result = torch.library.opcheck(torch.ops.lwta.linear_winners.default, arguments)
-    assert set(result.values()) == {"SUCCESS"}

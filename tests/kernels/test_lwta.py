@@ -295,15 +295,6 @@ def test_winners_follow_the_softmax(competitors: int) -> None:
     assert torch.equal(y, torch.zeros_like(x).scatter_(1, winner, x.gather(1, winner)))
 
 
-@pytest.mark.parametrize(("competitors", "mode"), [(4, "sample"), (4, "argmax"), (2, "relaxed")])
-def test_opcheck(competitors: int, mode: str) -> None:
-    flat, image = torch.randn(3, 8), torch.randn(2, 8, 3, 3).to(memory_format=torch.channels_last)
-    x = (image if mode == "relaxed" else flat).requires_grad_()
-    seed = None if mode == "argmax" else torch.tensor(SEED)
-    result = torch.library.opcheck(torch.ops.lwta.lwta.default, (x, competitors, mode, 1.0, 1, seed))
-    assert set(result.values()) == {"SUCCESS"}
-
-
 @pytest.mark.gpu
 def test_cpu_and_gpu_draw_the_same_winners() -> None:
     x = torch.randn(64, 96)

@@ -50,12 +50,3 @@ def test_without_biases() -> None:
     y, _, _ = mlp(x, weight1, None, weight2, None, 4, "argmax", TAU, None)
     y.sum().backward()
     assert weight1.grad is not None
-
-
-def test_opcheck() -> None:
-    x, weight1, bias1, weight2, bias2 = _operands(torch.float32)
-    seed = torch.tensor(SEED)
-    result = torch.library.opcheck(
-        torch.ops.lwta.mlp.default, (x, weight1, bias1, weight2, bias2, 8, "sample", TAU, seed)
-    )
-    assert set(result.values()) == {"SUCCESS"}

@@ -75,11 +75,3 @@ def test_gradient_goes_to_the_winners() -> None:
     values.backward(grad)
     expected = torch.zeros(2, 3, 3, 4).scatter(-1, indices.long()[..., None], grad[..., None]).flatten(-2)
     assert torch.equal(x.grad, expected)
-
-
-@pytest.mark.parametrize(("shape", "competitors", "mode"), [((3, 8), 4, "sample"), ((2, 8, 3, 3), 2, "argmax")])
-def test_opcheck(shape: tuple[int, ...], competitors: int, mode: str) -> None:
-    seed = torch.tensor(SEED) if mode == "sample" else None
-    arguments = torch.randn(shape, requires_grad=True), competitors, mode, 1, seed
-    result = torch.library.opcheck(torch.ops.lwta.winners.default, arguments)
-    assert set(result.values()) == {"SUCCESS"}

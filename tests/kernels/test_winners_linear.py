@@ -83,12 +83,3 @@ def test_gradients_repeat_bit_for_bit() -> None:
     leaves = tuple(t.requires_grad_() for t in (value, weight, bias))
     runs = [torch.autograd.grad(winners_linear(value, index, weight, bias, 8).square().sum(), leaves) for _ in range(2)]
     assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
-
-
-@pytest.mark.parametrize("biased", [True, False])
-def test_opcheck(biased: bool) -> None:
-    value, index, weight, bias = _operands(5, 24, 4, 6, torch.float32, torch.device("cpu"))
-    value, weight, bias = (t.requires_grad_() for t in (value, weight, bias))
-    arguments = value, index, weight, bias if biased else None, 4
-    result = torch.library.opcheck(torch.ops.lwta.winners_linear.default, arguments)
-    assert set(result.values()) == {"SUCCESS"}

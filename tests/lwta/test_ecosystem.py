@@ -61,6 +61,27 @@ def test_fused_operations_follow_autocast() -> None:
         assert functional.winners_linear(winners, weight.t().contiguous()).dtype == torch.bfloat16
 
 
+def test_float64_stays_float64_under_autocast_as_in_a_linear_layer() -> None:
+    x, weight1, bias1, weight2 = (
+        torch.randn(shape, dtype=torch.float64) for shape in ((5, 8), (24, 8), (24,), (3, 24))
+    )
+    seed = torch.tensor(5)
+    winners = functional.linear_winners(x, weight1, bias1, 4, seed=seed)
+    expected = functional.mlp(x, weight1, bias1, weight2, None, 4, seed=seed)[0]
+    leaves = [t.requires_grad_() for t in (x, weight1, bias1, weight2)]
+    gradients = torch.autograd.grad(functional.mlp(*leaves, None, 4, seed=seed)[0].sum(), leaves)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert nn.functional.linear(x, weight1, bias1).dtype == torch.float64
+        torch.testing.assert_close(functional.linear_winners(x, weight1, bias1, 4, seed=seed), winners)
+        torch.testing.assert_close(functional.winners_linear(winners, weight2), expected)
+        y = functional.mlp(*leaves, None, 4, seed=seed)[0]
+        torch.testing.assert_close(y, expected)
+        torch.testing.assert_close(torch.autograd.grad(y.sum(), leaves), gradients)
+        assert LWTAMlp(8, 24, competitors=12).double()(x).dtype == torch.float64
+        with pytest.raises(TypeError, match=r"weight must have the type of x, torch\.float64, got torch\.bfloat16"):
+            functional.linear_winners(x, weight1.float(), None, 4)
+
+
 @pytest.mark.slow
 def test_export_of_a_network_in_argmax_mode() -> None:
     model = _network().eval()

@@ -1,16 +1,17 @@
 """Public functions: arguments, seeds, and life under torch's transformations."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import distribute_tensor
 from torch.utils.checkpoint import checkpoint
 
-from lwta import LWTA, Winners, functional
+from lwta import LWTA, LWTAMlp, Winners, functional
 
 FUNCTIONS = [
     pytest.param(functional.lwta, id="lwta"),
@@ -102,12 +103,52 @@ def test_tensors_that_are_not_dense_are_refused_by_name_and_layout() -> None:
         functional.linear_winners("x", weight, None, 2)  # type: ignore[arg-type]
 
 
-def test_a_distributed_tensor_is_refused_by_name(tmp_path: Path) -> None:
+def test_indices_that_are_not_those_of_the_values_are_refused() -> None:
+    values, weight = torch.randn(2, 4), torch.randn(3, 8)
+    indices = torch.zeros(2, 4, dtype=torch.uint8)
+    assert functional.winners_linear(Winners(values, indices.long(), 2), weight).shape == (2, 3)
+    for wrong, error, message in (
+        (indices.float(), TypeError, "winners.indices must be a tensor of integers, got a tensor of torch.float32"),
+        (indices.tolist(), TypeError, "winners.indices must be a tensor of integers, got list"),
+        (indices[:1], ValueError, r"shape and device of the values, \(2, 4\) on cpu, got \(1, 4\) on cpu"),
+        (indices.to("meta"), ValueError, r"on cpu, got \(2, 4\) on meta"),
+    ):
+        with pytest.raises(error, match=message):
+            functional.winners_linear(Winners(values, wrong, 2), weight)  # type: ignore[arg-type]
+
+
+def test_a_distributed_tensor_is_refused_by_name_wherever_it_stands(tmp_path: Path) -> None:
     dist.init_process_group("gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1)
+    x, weight1, bias1, weight2, bias2 = (torch.randn(s) for s in ((2, 8), (8, 8), (8,), (3, 8), (3,)))
+    seed = torch.tensor(5)
+    winners = functional.winners(x, 2)
+    calls: list[tuple[Callable[..., object], dict[str, Tensor]]] = [
+        (lambda **t: functional.lwta(t["x"], 2, seed=t["seed"]), {"x": x, "seed": seed}),
+        (lambda **t: functional.expected(t["x"], 2), {"x": x}),
+        (lambda **t: functional.kl_to_uniform(t["x"], 2), {"x": x}),
+        (lambda **t: functional.winners(t["x"], 2, seed=t["seed"]), {"x": x, "seed": seed}),
+        (
+            lambda **t: functional.linear_winners(t["x"], t["weight"], t["bias"], 2, seed=t["seed"]),
+            {"x": x, "weight": weight1, "bias": bias1, "seed": seed},
+        ),
+        (
+            lambda **t: functional.winners_linear(Winners(t["winners.values"], t["winners.indices"], 2), t["weight"]),
+            {"winners.values": winners.values, "winners.indices": winners.indices, "weight": weight2},
+        ),
+        (
+            lambda **t: functional.mlp(t["x"], t["weight1"], t["bias1"], t["weight2"], t["bias2"], 2, seed=t["seed"]),
+            {"x": x, "weight1": weight1, "bias1": bias1, "weight2": weight2, "bias2": bias2, "seed": seed},
+        ),
+        (lambda **t: LWTA(2)(t["x"]), {"x": x}),
+        (lambda **t: LWTAMlp(8, competitors=2)(t["x"]), {"x": x}),
+    ]
     try:
-        x = distribute_tensor(torch.randn(2, 8), init_device_mesh("cpu", (1,)))
-        with pytest.raises(TypeError, match="x must be a plain tensor, got a DTensor"):
-            functional.lwta(x, 2)
+        mesh = init_device_mesh("cpu", (1,))
+        for call, tensors in calls:
+            call(**tensors)
+            for name, tensor in tensors.items():
+                with pytest.raises(TypeError, match=f"{name} must be a plain tensor, got a DTensor; see its to_local"):
+                    call(**{**tensors, name: distribute_tensor(tensor, mesh)})
     finally:
         dist.destroy_process_group()
 
@@ -145,15 +186,6 @@ def test_a_block_of_minus_infinity_alone_goes_to_its_first_unit_or_has_no_law() 
     assert (winners.values.item(), winners.indices.item()) == (-torch.inf, 0)
     assert functional.lwta(x, 3, mode="relaxed").isnan().all()
     assert functional.expected(x, 3).isnan().all()
-
-
-@pytest.mark.slow
-def test_a_temperature_that_changes_compiles_without_graph_breaks() -> None:
-    model, x = LWTA(4), torch.randn(5, 8)
-    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
-    for temperature in (1.5, 1.2, 1.0):
-        model.temperature = temperature
-        assert compiled(x).shape == x.shape
 
 
 def test_default_axis_is_channels_of_images() -> None:

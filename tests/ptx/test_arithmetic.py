@@ -91,6 +91,29 @@ def test_wide_results(text: str, function: Callable[[int, int], int]) -> None:
     assert got.tolist() == [function(int(a), int(b)) % 2**64 for a, b in zip(A, B, strict=True)]
 
 
+def field(x: int, start: int, length: int, bits: int, sign: bool) -> int:
+    """Bits of a number by the pseudocode of the PTX ISA for `bfe`."""
+    top = bits - 1
+    position, length = start & 255, length & 255
+    filler = 0 if not sign or length == 0 else x >> min(position + length - 1, top) & 1
+    out = 0
+    for i in range(bits):
+        inside = i < length and position + i <= top
+        out |= (x >> (position + i) & 1 if inside else filler) << i
+    return out
+
+
+@pytest.mark.parametrize("kind", ["u32", "s32", "u64", "s64"])
+def test_bit_fields(kind: str) -> None:
+    bits = int(kind[1:])
+    generator = np.random.default_rng(0)
+    x = generator.integers(0, 2**64, 512, dtype=np.uint64).astype(f"u{bits // 8}")
+    start, length = (generator.choice([0, 1, 5, 31, 32, 33, 40, 63, 64, 255, 257], 512).astype("u4") for _ in "ab")
+    got = compute(f"bfe.{kind} %y, %a, %b, %c;", f"u{bits // 8}", x, start, length)
+    terms = zip(x.tolist(), start.tolist(), length.tolist(), strict=True)
+    assert got.tolist() == [field(a, b, c, bits, kind[0] == "s") for a, b, c in terms]
+
+
 @pytest.mark.parametrize(
     ("text", "function"),
     [
