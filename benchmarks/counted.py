@@ -37,9 +37,12 @@ class Subject(NamedTuple):
 
 
 def subjects(competitors: int) -> Iterator[Subject]:
-    """Yield every operation for a number of competitors."""
+    """Yield every operation for a number of competitors.
+
+    Competitions of rows are counted at one size: what they cost an element does not depend on it.
+    """
+    yield from _competitions((DEIT_T[0], 4 * DEIT_T[1]), competitors)
     for rows, width in (DEIT_T, DEIT_B):
-        yield from _competitions((rows, 4 * width), competitors)
         yield from _layers(rows, width, 4 * width, competitors)
         yield from _perceptrons(rows, width, 4 * width, competitors)
     yield from _competitions(STAGE, competitors)

@@ -1,12 +1,14 @@
-"""Write the figures of the README, and its plots in docs/, from the recorded results: `python -m benchmarks.report`."""
+"""Write the figures of the documents, and plots, from the recorded results: `python -m benchmarks.report`."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.count_report import count_figures, execution_figures, fault_figures
 from benchmarks.label_report import example_plot, label_tables
 from benchmarks.markdown import markdown_table
 from benchmarks.plot import bars
@@ -17,33 +19,45 @@ BEGIN, END = "<!-- figures:begin -->", "<!-- figures:end -->"
 
 
 def main() -> int:
-    """Rewrite the part of the README between the two marks, and the plots."""
+    """Rewrite the parts of the documents between the two marks, and the plots."""
     for name, plot in plots().items():
         (ROOT / "docs" / name).write_text(plot, encoding="utf-8")
-    readme = ROOT / "README.md"
-    readme.write_text(with_figures(readme.read_text(encoding="utf-8")), encoding="utf-8")
+    for name in documents():
+        path = ROOT / name
+        path.write_text(with_figures(path.read_text(encoding="utf-8"), name), encoding="utf-8")
     return 0
 
 
-def with_figures(text: str) -> str:
-    """The README's text with its figures made anew."""
+def with_figures(text: str, document: str = "README.md") -> str:
+    """The text of a document with its figures made anew."""
     head, _, rest = text.partition(BEGIN)
     _, _, tail = rest.partition(END)
-    return f"{head}{BEGIN}\n{figures()}\n{END}{tail}"
+    return f"{head}{BEGIN}\n{figures(document)}\n{END}{tail}"
 
 
-def figures() -> str:
-    """Every table, for what has been recorded."""
-    parts = []
-    tables = {
-        "labels": label_tables,
-        "accuracy-cpu": _accuracy,
-        "kernels-gpu": _kernels,
-        "kernels-cpu": _kernels,
-        "static": _static,
-        "dissection-cpu": _dissection,
+def documents() -> dict[str, dict[str, Callable[[dict[str, Any]], str]]]:
+    """The tables of each document, by the name of the record that each is made of."""
+    return {
+        "README.md": {
+            "labels": label_tables,
+            "accuracy-cpu": _accuracy,
+            "kernels-gpu": _kernels,
+            "kernels-cpu": _kernels,
+            "static": _static,
+            "dissection-cpu": _dissection,
+        },
+        "docs/kernels.md": {
+            "executions": execution_figures,
+            "injected-faults": fault_figures,
+            "counts": count_figures,
+        },
     }
-    for name, table in tables.items():
+
+
+def figures(document: str = "README.md") -> str:
+    """Every table of a document, for what has been recorded."""
+    parts = []
+    for name, table in documents()[document].items():
         path = RESULTS / f"{name}.json"
         if path.exists():
             parts.append(table(json.loads(path.read_text())))
