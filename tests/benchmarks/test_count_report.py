@@ -32,11 +32,10 @@ def test_faults_are_summed_over_kernels() -> None:
 
 
 def count(operation: str, kernel: str = "total", **figures: Any) -> dict[str, Any]:
-    return {
-        "operation": operation, "pass": "forward", "kernel": kernel, "target": "sm_90", "dtype": "bfloat16",
-        "competitors": 8, "shape": [10, 20], "launches": 3, "instructions_per_element": 30.06, "bytes_per_element": 5.25,
-        "least_bytes_per_element": 4.0, "programs_per_multiprocessor": 2, "predicted_us": 12.34, **figures,
-    }  # fmt: skip
+    kind = {"operation": operation, "pass": "forward", "kernel": kernel, "target": "sm_90", "dtype": "bfloat16"}
+    size = {"competitors": 8, "shape": [10, 20], "launches": 3, "programs_per_multiprocessor": 2, "predicted_us": 12.34}
+    by_element = {"instructions": 30.06, "bytes": 5.25, "least_bytes": 4.0}
+    return kind | size | {f"{name}_per_element": value for name, value in by_element.items()} | figures
 
 
 def test_counts_stand_beside_what_is_replaced() -> None:

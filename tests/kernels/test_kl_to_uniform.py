@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lwta.kernels import kl_to_uniform
-from lwta.kernels.operations.kl_to_uniform import launch_backward, launch_forward
+from lwta.kernels.operations.kl_to_uniform import kl_to_uniform_backward, launch_backward, launch_forward
 from tests.support.definitions import FLOAT32_EPS, blocks_last
 from tests.support.kernel_cases import CASES, KERNEL_DTYPES, KERNELS, Case, label
 from tests.support.pairwise import rotated
@@ -62,6 +62,20 @@ def test_certain_winner_costs_log_u(path: str, device: torch.device) -> None:
     x = torch.tensor([[-math.inf, 4.0, -math.inf], [0.0, 500.0, -500.0]], device=device)
     value = launch_forward(x, 3, 1) if path in KERNELS else kl_to_uniform(x, 3, 1)
     assert value.item() == pytest.approx(math.log(3), rel=1e-6)
+
+
+@pytest.mark.parametrize("path", [*KERNELS, "eager"])
+def test_a_response_of_minus_infinity_has_a_gradient_of_0_and_harms_no_neighbour(
+    path: str, device: torch.device
+) -> None:
+    x = torch.randn(2, 8, 3, 3, device=device if path in KERNELS else "cpu")
+    run = launch_backward if path in KERNELS else kl_to_uniform_backward
+    x[:, ::4] = -1e4  # of no weight, like −inf, but finite
+    finite = run(torch.ones((), device=x.device), x, 4, 1)
+    x[:, ::4] = -math.inf
+    masked = run(torch.ones((), device=x.device), x, 4, 1)
+    torch.testing.assert_close(masked, finite)
+    assert (masked[:, ::4] == 0).all()
 
 
 @pytest.mark.parametrize("path", [*KERNELS, "eager"])

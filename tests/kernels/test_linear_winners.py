@@ -103,6 +103,15 @@ def test_no_rows(device: torch.device) -> None:
     assert value.shape == index.shape == (2, 0, 4)
 
 
+@pytest.mark.parametrize("competitors", [2, 3, 8, 12, 24])
+def test_a_response_of_minus_infinity_never_wins(competitors: int, device: torch.device) -> None:
+    x, weight, bias = _operands(40, 48, 5, torch.float32, device)
+    bias.view(-1, competitors)[:, : (competitors + 1) // 2] = -math.inf  # of 24, more than are compared at a time
+    value, index = launch_forward(x, weight, bias, competitors, "sample", torch.tensor(SEED, device=device))
+    assert (index.long() >= (competitors + 1) // 2).all()
+    assert value.isfinite().all()
+
+
 def test_nan_and_ties(device: torch.device) -> None:
     """Two groups of eight competitors: a NaN in either poisons the block, a tie goes to the first."""
     weight = torch.zeros(32, 2, device=device)

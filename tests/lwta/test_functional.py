@@ -167,6 +167,25 @@ def test_a_masked_unit_has_no_chance_and_no_gradient(dtype: torch.dtype) -> None
         assert functional.winners(x, 4, seed=torch.tensor(seed)).indices.item() != 0
 
 
+@pytest.mark.parametrize("competitors", [2, 3, 12])
+def test_masked_units_of_a_fused_layer_never_win_and_have_no_gradient(competitors: int) -> None:
+    x, weight = torch.randn(40, 8, requires_grad=True), torch.randn(24, 8, requires_grad=True)
+    bias = torch.randn(24)
+    masked = torch.arange(0, 24, competitors)
+    bias[masked] = -torch.inf
+    leaves = (x, weight, bias.requires_grad_())
+    fused = functional.linear_winners(*leaves, competitors)
+    alone = functional.winners(nn.functional.linear(*leaves), competitors)
+    for winners in (fused, alone):
+        assert (winners.indices != 0).all()
+        assert winners.values.isfinite().all()
+        gradients = torch.autograd.grad(winners.values.square().sum(), leaves)
+        assert all(gradient.isfinite().all() for gradient in gradients)
+        assert (gradients[1][masked] == 0).all()
+        assert (gradients[2][masked] == 0).all()
+        assert gradients[1].count_nonzero()
+
+
 def test_a_masked_unit_of_a_perceptron_leaves_all_gradients_finite() -> None:
     weights = torch.randn(24, 8), torch.randn(24), torch.randn(3, 24)
     weights[1][[0, 5, 13]] = -torch.inf
