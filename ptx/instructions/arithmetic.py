@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,7 +12,10 @@ from ptx import numbers
 from ptx.errors import PtxError
 from ptx.numbers import TYPES, Array
 from ptx.parsing import Instruction
-from ptx.program import Program, Step, only
+from ptx.program import Mask, Program, Step, only
+
+if TYPE_CHECKING:
+    from ptx.machine import Machine
 
 Binary = Callable[[Array, Array], Array]
 
@@ -165,7 +169,7 @@ def _approximate(
     write = program.writer(instruction.operands[0])
     readers = [program.reader(source, "f32") for source in instruction.operands[1:]]
 
-    def step(machine, mask) -> None:  # type: ignore[no-untyped-def]
+    def step(machine: Machine, mask: Mask) -> None:
         x = [read(machine) for read in readers]
         exact = function(*(map(numbers.flushed, x) if flush else x))
         y = machine.approximately(exact, relative, absolute)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,7 +12,10 @@ from ptx.errors import PtxError
 from ptx.instructions.arithmetic import is_float
 from ptx.numbers import BITS, TYPES, Array
 from ptx.parsing import Instruction, elements
-from ptx.program import Program, Step, only
+from ptx.program import Mask, Program, Step, only
+
+if TYPE_CHECKING:
+    from ptx.machine import Machine
 
 Comparison = Callable[[Array, Array], Array]
 
@@ -74,7 +78,7 @@ def _set_two_predicates(program: Program, instruction: Instruction, compare: Com
     half = instruction.kind[:-2]
     compare = _of_float32(compare, half, False)
 
-    def step(machine, mask) -> None:  # type: ignore[no-untyped-def]
+    def step(machine: Machine, mask: Mask) -> None:
         pairs = zip(
             *([as_half(part, half) for part in numbers.unpacked(x, 2)] for x in (first(machine), second(machine))),
             strict=True,
@@ -106,7 +110,7 @@ def _move(program: Program, instruction: Instruction) -> Step:
         names = elements(to)
         writers, read = [program.writer(name) for name in names], program.reader(source, kind)
 
-        def take_apart(machine, mask) -> None:  # type: ignore[no-untyped-def]
+        def take_apart(machine: Machine, mask: Mask) -> None:
             for write, part in zip(writers, numbers.unpacked(read(machine), len(names)), strict=True):
                 write(machine, part, mask)
 

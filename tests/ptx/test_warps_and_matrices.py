@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from tests.support.assembly import compute, run
 
+Place = Callable[[int, int], int]
 LANES = np.arange(64, dtype=np.uint32)
 
 
@@ -20,18 +24,18 @@ LANES = np.arange(64, dtype=np.uint32)
         ("shfl.sync.up.b32 %y, %a, 4, 0, -1;", lambda lane: lane - 4 if lane >= 4 else lane),
     ],
 )
-def test_shuffles(text: str, source) -> None:  # type: ignore[no-untyped-def]
+def test_shuffles(text: str, source: Callable[[int], int]) -> None:
     got = compute(text, "u4", LANES * 3)
     assert got.tolist() == [3 * (lane // 32 * 32 + source(lane % 32)) for lane in range(64)]
 
 
 @pytest.mark.parametrize(("name", "function"), [("min.u32", min), ("max.s32", max), ("add.s32", sum)])
-def test_reductions(name: str, function) -> None:  # type: ignore[no-untyped-def]
+def test_reductions(name: str, function: Callable[[range], int]) -> None:
     got = compute(f"redux.sync.{name} %y, %a, -1;", "u4", LANES)
     assert got.tolist() == [function(range(32))] * 32 + [function(range(32, 64))] * 32
 
 
-def registers(matrix: torch.Tensor, row, column, pairs: int) -> np.ndarray:  # type: ignore[no-untyped-def, type-arg]
+def registers(matrix: torch.Tensor, row: Place, column: Place, pairs: int) -> NDArray[np.uint32]:
     """Registers of 32 lanes, (32, registers): row(lane, i) and column(lane, i) place element i of a lane."""
     per_lane = matrix.numel() // 32
     out = torch.stack(
