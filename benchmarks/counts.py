@@ -24,7 +24,7 @@ from benchmarks.launches import LibraryOperation, launched
 from benchmarks.machine_code import executed
 from ptx import Counts, Options, launch
 from ptx.driver import extent
-from ptx.program import translated
+from ptx.launch import translated
 
 COMPETITORS = (2, 8, 24)
 SAMPLED = 6

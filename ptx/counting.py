@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from ptx.machine import Machine
-    from ptx.program import Program
+from ptx.program import Program
 
 SECTOR = 32
 """Bytes that memory moves at least."""
@@ -46,6 +43,8 @@ class Banks:
 class Counts:
     """Counts of one launch or of several: warps are counted, not threads."""
 
+    detailed: bool = False
+    """Whether the transactions of memory are counted, which takes time."""
     blocks: Counter[tuple[Program, int]] = field(default_factory=Counter)
     """Executions of each basic block by a warp."""
     load: Traffic = field(default_factory=Traffic)
@@ -70,11 +69,9 @@ class Counts:
         """Barriers that warps arrived at."""
         return sum(n for opcode, n in self.instructions().items() if opcode.startswith(("bar.sync", "barrier.sync")))
 
-    def transfer(
-        self, direction: str, machine: Machine, address: NDArray[np.uint64], size: int, active: NDArray[np.bool_]
-    ) -> None:
+    def transfer(self, direction: str, address: NDArray[np.uint64], size: int, active: NDArray[np.bool_]) -> None:
         """Count an instruction of global memory, ``size`` bytes of each active thread."""
-        if not machine.options.counted:
+        if not self.detailed:
             return
         traffic: Traffic = getattr(self, direction)
         thread = np.flatnonzero(active)
@@ -82,14 +79,12 @@ class Counts:
         traffic.asked += size * thread.size
         traffic.sectors += np.unique(touched, axis=1).shape[1]
 
-    def banks(
-        self, direction: str, machine: Machine, index: NDArray[np.int64], size: int, active: NDArray[np.bool_]
-    ) -> None:
+    def banks(self, direction: str, index: NDArray[np.int64], size: int, active: NDArray[np.bool_]) -> None:
         """Count an instruction of shared memory, ``size`` bytes from ``index`` on of each active thread.
 
         A warp's accesses of 8 bytes take two passes, half a warp each, those of 16 bytes four.
         """
-        if not machine.options.counted:
+        if not self.detailed:
             return
         banks: Banks = getattr(self, f"shared_{direction}")
         thread = np.flatnonzero(active)

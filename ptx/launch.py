@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 import numpy as np
 
 from ptx.counting import Counts
 from ptx.errors import PtxError
 from ptx.global_memory import GlobalMemory, Reserved, Span
+from ptx.instructions import HANDLERS
 from ptx.machine import Machine, Options
 from ptx.numbers import BITS, TYPES, Array
-from ptx.program import Program, translated
+from ptx.program import Program
 
 LANES = 8192
 """Threads in lockstep at most, unless one program has more: few make NumPy slow, many leave the cache."""
@@ -50,12 +52,18 @@ def launch(
     x, y, z = (*grid, 1, 1)[:3]
     parameters = _parameters(program, arguments)
     numbers = range(x * y * z) if programs is None else programs
-    memory, counts = GlobalMemory(list(spans), options.checked, program.global_grain, reserved), Counts()
+    memory, counts = GlobalMemory(list(spans), options.checked, program.global_grain, reserved), Counts(options.counted)
     together = max(LANES // program.entry.threads, 1)
     for first in range(0, len(numbers), together):
         some = numbers[first : first + together]
         Machine(program, memory, (x, y, z), some, shared, parameters, options, counts).run()
     return counts
+
+
+@lru_cache(maxsize=4096)
+def translated(ptx: str) -> Program:
+    """Return the program of a text, the same for the same text."""
+    return Program(ptx, HANDLERS)
 
 
 def _parameters(program: Program, arguments: Sequence[int | float]) -> list[Array]:

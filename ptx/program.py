@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -25,6 +24,7 @@ Mask = NDArray[np.bool_] | None
 """Threads that execute; None for all."""
 
 Step = Callable[["Machine", Mask], None]
+Handler = Callable[["Program", Instruction], Step]
 Reader = Callable[["Machine"], Array]
 Writer = Callable[["Machine", Array, Mask], None]
 
@@ -54,13 +54,15 @@ class Program:
 
     Args:
         ptx: text of a module with one kernel.
+        handlers: functions that make the step of an instruction, by its name; needed to execute it.
 
     Raises:
         PtxError: the text has no kernel, or statements that are not known.
     """
 
-    def __init__(self, ptx: str) -> None:
+    def __init__(self, ptx: str, handlers: Mapping[str, Handler] | None = None) -> None:
         self.entry = parse(ptx)
+        self._handlers = handlers or {}
         self._numbers = {name: number for number, name in enumerate(self.entry.registers)}
         self._parameters = {name: number for number, name in enumerate(self.entry.parameters)}
         self._blocks: dict[int, tuple[list[Step], Jump]] = {}
@@ -108,12 +110,10 @@ class Program:
         raise PtxError(f"unknown: {last}")
 
     def _step(self, instruction: Instruction) -> Step:
-        from ptx.instructions import HANDLERS  # they are made of what this module defines
-
-        if instruction.name not in HANDLERS:
+        if instruction.name not in self._handlers:
             raise PtxError(f"unknown: {instruction}")
         try:
-            step = HANDLERS[instruction.name](self, instruction)
+            step = self._handlers[instruction.name](self, instruction)
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise PtxError(f"unknown: {instruction} ({error!r})") from error
         return self._guarded(step, instruction) if instruction.guard else step
@@ -220,9 +220,3 @@ def only(instruction: Instruction, *modifiers: str) -> set[str]:
     if found - set(modifiers):
         raise PtxError(f"unknown: {instruction}")
     return found
-
-
-@lru_cache(maxsize=4096)
-def translated(ptx: str) -> Program:
-    """Return the program of a text, the same for the same text."""
-    return Program(ptx)

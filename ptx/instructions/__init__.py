@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from ptx.instructions import arithmetic, choice, conversion, copies, matrices, memory, warps, wgmma
-from ptx.parsing import Instruction
-from ptx.program import Program, Step
+from ptx.program import Handler
 
-HANDLERS: dict[str, Callable[[Program, Instruction], Step]] = {
+HANDLERS: dict[str, Handler] = {
     **arithmetic.HANDLERS,
     **choice.HANDLERS,
     **conversion.HANDLERS,

@@ -51,7 +51,7 @@ def _copy(program: Program, instruction: Instruction) -> Step:
         index = shared_index(machine, to_address(machine), wide, active, instruction)
         machine.shared.touch(index, wide, machine.warp[active], machine.interval[active], True, instruction)
         machine.shared.begin_copy(index, wide)
-        machine.counts.banks("store", machine, index, wide, active)
+        machine.counts.banks("store", index, wide, active)
         read = machine.each(read_size(machine))
         if not np.isin(read[active], (0, wide)).all():
             raise PtxError(f"a copy of part of {wide} bytes: {instruction}")

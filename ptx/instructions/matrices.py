@@ -62,7 +62,7 @@ def _touch(machine: Machine, index: NDArray[np.int64], live: NDArray[np.bool_], 
     lanes = np.repeat(live, 32)
     flat = index.reshape(-1)[lanes]
     machine.shared.touch(flat, 4, machine.warp[lanes], machine.interval[lanes], write, where)
-    machine.counts.banks("store" if write else "load", machine, flat, 4, lanes)
+    machine.counts.banks("store" if write else "load", flat, 4, lanes)
 
 
 def _load_matrices(program: Program, instruction: Instruction) -> Step:

@@ -68,7 +68,7 @@ def load_global(
         for k in range(count):
             out[k][place.threads] = view[place.first + k]
         memory.touch(place, size, count, machine.number, False, where)
-    machine.counts.transfer("load", machine, address, size * count, active)
+    machine.counts.transfer("load", address, size * count, active)
     return out
 
 
@@ -82,7 +82,7 @@ def _store_global(machine: Machine, address: Array, values: list[Array], mask: M
         for k, value in enumerate(values):
             _write(view, place.first + k, machine.each(value)[place.threads], where)
         memory.touch(place, size, count, machine.number, True, where)
-    machine.counts.transfer("store", machine, address, size * count, active)
+    machine.counts.transfer("store", address, size * count, active)
 
 
 def _write(view: NDArray[Any], at: NDArray[np.int64], values: NDArray[Any], where: object) -> None:
@@ -110,7 +110,7 @@ def load_shared(
     active, wide = machine.active(mask), dtype.itemsize * count
     index = shared_index(machine, address, wide, active, where)
     machine.shared.touch(index, wide, machine.warp[active], machine.interval[active], False, where)
-    machine.counts.banks("load", machine, index, wide, active)
+    machine.counts.banks("load", index, wide, active)
     view, word = machine.shared.view(dtype), index // dtype.itemsize
     out = []
     for k in range(count):
@@ -126,7 +126,7 @@ def store_shared(machine: Machine, address: Array, values: list[Array], mask: Ma
     active, wide = machine.active(mask), dtype.itemsize * len(values)
     index = shared_index(machine, address, wide, active, where)
     machine.shared.touch(index, wide, machine.warp[active], machine.interval[active], True, where)
-    machine.counts.banks("store", machine, index, wide, active)
+    machine.counts.banks("store", index, wide, active)
     view, word = machine.shared.view(dtype), index // dtype.itemsize
     for k, value in enumerate(values):
         _write(view, word + k, machine.each(value)[active], where)
