@@ -15,10 +15,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lwta import functional
 from lwta.kernels import operations
+from tests.support.kernel_cases import KERNELS, place_of, running
 
 SEED = torch.tensor(5)
 LAYOUTS = ("contiguous", "transposed", "channels last", "channels first", "expanded", "sliced")
-ONE_QUICK = [pytest.param(layout, marks=[] if layout == "transposed" else [pytest.mark.slow]) for layout in LAYOUTS]
 
 
 def _laid_out(x: Tensor, layout: str) -> Tensor:
@@ -133,7 +133,9 @@ def test_no_operator_is_left_out() -> None:
 
 
 @pytest.mark.parametrize(("name", "arguments"), CASES)
-@pytest.mark.parametrize("layout", ["contiguous", *ONE_QUICK[1:]])
+@pytest.mark.parametrize(
+    "layout", [*LAYOUTS[:2], *(pytest.param(layout, marks=pytest.mark.slow) for layout in LAYOUTS[2:])]
+)
 def test_operators_in_any_layout(name: str, arguments: tuple[Any, ...], layout: str) -> None:
     has_gradient = f"{name}_backward" in ARGUMENTS
     _check(name, _prepared(arguments, layout, has_gradient))
@@ -151,21 +153,22 @@ def _layouts(outputs: Tensor | tuple[Tensor, ...]) -> list[tuple[torch.dtype, to
     return [(y.dtype, y.shape, y.stride()) for y in ([outputs] if isinstance(outputs, Tensor) else outputs)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launch", LAUNCHES, ids=lambda launch: f"{LAUNCHES[launch]}-{launch.__name__}")
-@pytest.mark.parametrize("layout", ONE_QUICK)
-def test_kernels_read_any_layout_and_write_the_registered_one(
-    launch: Callable[..., Any], layout: str, device: torch.device
-) -> None:
-    name = LAUNCHES[launch]
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_kernels_read_any_layout_and_write_the_registered_one(launch: Callable[..., Any], layout: str) -> None:
+    name, place = LAUNCHES[launch], place_of(KERNELS[-1])
     for arguments in ARGUMENTS[name]:
-        strided = [a.to(device) if isinstance(a, Tensor) else a for a in _prepared(arguments, layout, False)]
+        strided = [a.to(place) if isinstance(a, Tensor) else a for a in _prepared(arguments, layout, False)]
         with FakeTensorMode() as mode:
             fakes = [mode.from_tensor(a) if isinstance(a, Tensor) else a for a in strided]
             expected = _layouts(_operator(name)(*fakes))
         strided = strided[: len(inspect.signature(launch).parameters)]  # the rest is for operators
-        outputs = launch(*strided)
+        with running(KERNELS[-1]):
+            outputs = launch(*strided)
+            contiguous = launch(*(a.contiguous() if isinstance(a, Tensor) else a for a in strided))
         assert _layouts(outputs) == expected
-        torch.testing.assert_close(outputs, launch(*(a.contiguous() if isinstance(a, Tensor) else a for a in strided)))
+        torch.testing.assert_close(outputs, contiguous)
 
 
 @pytest.mark.parametrize("dim", [0, 1, 2, 3])
