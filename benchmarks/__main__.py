@@ -37,12 +37,12 @@ def main() -> int:
     if arguments.only is not None:
         options["only"] = arguments.only
     rows: list[dict[str, Any]] = []
-    failure = None
+    failure: BaseException | None = None
     try:
         for row in importlib.import_module(f"benchmarks.{arguments.suite}").run(**options):
             print("  ".join(f"{name}={value}" for name, value in row.items()))
             rows.append(row)
-    except RuntimeError as error:  # a case failed: what the others gave is kept all the same
+    except (RuntimeError, KeyboardInterrupt) as error:  # what was measured before is kept all the same
         failure = error
     if not rows:
         parser.error(str(failure or f"nothing has a name that begins with {arguments.only!r}"))
@@ -52,7 +52,7 @@ def main() -> int:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(_dump(arguments.suite, rows), encoding="utf-8")
     if failure:
-        print(f"error: {failure}", file=sys.stderr)
+        print(f"error: {failure or 'interrupted'}", file=sys.stderr)
     return 1 if failure else 0
 
 
@@ -65,7 +65,8 @@ def merge(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str
 
 def _subject(row: dict[str, Any]) -> tuple[Any, ...]:
     names = ("kind", "network", "layer", "neuron", "labeler", "threshold", "step")  # of the labels
-    return tuple(row.get(name) for name in (*names, "kernel", "target", "dtype", "competitors"))
+    names += ("operation", "pass", "shape")  # of the counts
+    return tuple(str(row.get(name)) for name in (*names, "kernel", "target", "dtype", "competitors"))
 
 
 def _dump(suite: str, rows: list[dict[str, Any]]) -> str:

@@ -14,6 +14,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -157,23 +158,24 @@ class Sass(NamedTuple):
         return sorted(widths)
 
 
-def _dump(kernel: CompiledKernel, option: str) -> str:
-    """Return what the `cuobjdump` that comes with Triton prints of a CUDA kernel."""
+@lru_cache(maxsize=64)
+def _dump(cubin: bytes, option: str) -> str:
+    """Return what the `cuobjdump` that comes with Triton prints of machine code."""
     tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
-        file.write(kernel.asm["cubin"])
+        file.write(cubin)
         file.flush()
         return subprocess.run([tool, option, file.name], capture_output=True, text=True, check=True).stdout
 
 
 def listing(kernel: CompiledKernel) -> str:
     """Return the machine code of a CUDA kernel, an instruction a line."""
-    return _dump(kernel, "-sass")
+    return _dump(kernel.asm["cubin"], "-sass")
 
 
 def disassemble(kernel: CompiledKernel) -> Sass:
     """Read the machine code of a CUDA kernel."""
-    code, usage = listing(kernel), _dump(kernel, "-res-usage")
+    code, usage = listing(kernel), _dump(kernel.asm["cubin"], "-res-usage")
     names = re.findall(r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)", code, re.MULTILINE)
     # What a thread spills is in its stack frame: Triton's kernels have no other use for one.
     registers, stack, local = (

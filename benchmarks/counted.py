@@ -8,6 +8,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+COMPETITORS = (2, 8, 24)
+"""Numbers of competitors that are counted."""
+
 DEIT_T, DEIT_B = (201_728, 192), (50_432, 768)
 """Tokens and width of 1,024 images through DeiT-T and of 256 through DeiT-B; the hidden layer is four times wider."""
 
@@ -39,14 +42,17 @@ class Subject(NamedTuple):
 def subjects(competitors: int) -> Iterator[Subject]:
     """Yield every operation for a number of competitors.
 
-    Competitions of rows are counted at one size: what they cost an element does not depend on it.
+    Competitions of rows are counted at one size: what they cost an element does not depend on it. Similarities of
+    concepts know no competitors and are counted once, with the first number.
     """
     yield from _competitions((DEIT_T[0], 4 * DEIT_T[1]), competitors)
     for rows, width in (DEIT_T, DEIT_B):
         yield from _layers(rows, width, 4 * width, competitors)
         yield from _perceptrons(rows, width, 4 * width, competitors)
     yield from _competitions(STAGE, competitors)
-    yield from _dissection(competitors)
+    yield from _sums(competitors)
+    if competitors == COMPETITORS[0]:
+        yield from _similarities()
 
 
 def _seed(make: Make) -> Tensor:
@@ -191,32 +197,39 @@ def _perceptrons(rows: int, width: int, hidden: int, U: int) -> Iterator[Subject
     yield subject("gelu mlp", "backward", lambda t: unfused_backward(t, aten.gelu_backward))
 
 
-def _dissection(U: int) -> Iterator[Subject]:
-    """Yield the sums and similarities of dissection, of which those over concepts know no competitors."""
+def _sums(U: int) -> Iterator[Subject]:
+    """Yield the sum of embeddings by winner."""
+    images, units, features, _ = PROBE
+    yield Subject(
+        "winners_sum",
+        "forward",
+        PROBE,
+        images * units,
+        lambda t: torch.ops.lwta.winners_sum(*_compact(t, images, units // U), t(images, features), U),
+    )
+
+
+def _similarities() -> Iterator[Subject]:
+    """Yield the similarities of dissection, over images and concepts."""
     images, units, features, concepts = PROBE
     ops = torch.ops.lwta
 
-    def subject(operation: str, columns: int, call: Callable[[Make], Any]) -> Subject:
-        return Subject(operation, "forward", PROBE, images * columns, call)
+    def subject(operation: str, call: Callable[[Make], Any]) -> Subject:
+        return Subject(operation, "forward", PROBE, images * concepts, call)
 
-    yield subject(
-        "winners_sum", units, lambda t: ops.winners_sum(*_compact(t, images, units // U), t(images, features), U)
-    )
     vector = {"dtype": torch.float32}
     for power in (1, 3):
         yield subject(
             f"concept_similarity {power}",
-            concepts,
             lambda t, p=power: ops.concept_similarity(
                 t(images, features), t(concepts, features), t(images, units, **vector), t(concepts, **vector), p
             ),
         )
     yield subject(
-        "concept_logsumexp", concepts, lambda t: ops.concept_logsumexp(t(images, features), t(concepts, features), 10.0)
+        "concept_logsumexp", lambda t: ops.concept_logsumexp(t(images, features), t(concepts, features), 10.0)
     )
     yield subject(
         "concept_log_p",
-        concepts,
         lambda t: ops.concept_log_p(
             t(images, features), t(concepts, features), t(images, **vector),
             t(units, 100, dtype=torch.int64), t(100, **vector), 10.0,

@@ -19,15 +19,14 @@ from tqdm import tqdm
 
 from benchmarks import h200
 from benchmarks.aot import Launch, compile_launch, disassemble, listing
-from benchmarks.counted import Subject, subjects
+from benchmarks.counted import COMPETITORS, Subject, subjects
 from benchmarks.launches import LibraryOperation, launched
 from benchmarks.machine_code import executed
 from ptx import Counts, Options, launch
 from ptx.driver import extent
 from ptx.launch import translated
 
-COMPETITORS = (2, 8, 24)
-SAMPLED = 6
+SAMPLED = 4
 """Programs of each grid that are executed."""
 
 

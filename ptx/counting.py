@@ -75,9 +75,9 @@ class Counts:
             return
         traffic: Traffic = getattr(self, direction)
         thread = np.flatnonzero(active)
-        touched = np.stack([thread // 32, (address[thread] // SECTOR).astype(np.int64)])
+        touched = _keys(thread // 32, (address[thread] // SECTOR).astype(np.int64))
         traffic.asked += size * thread.size
-        traffic.sectors += np.unique(touched, axis=1).shape[1]
+        traffic.sectors += np.unique(touched).size
 
     def banks(self, direction: str, index: NDArray[np.int64], size: int, active: NDArray[np.bool_]) -> None:
         """Count an instruction of shared memory, ``size`` bytes from ``index`` on of each active thread.
@@ -90,11 +90,15 @@ class Counts:
         thread = np.flatnonzero(active)
         lanes = 32 // max(size // 4, 1)
         words = index[:, None] // 4 + np.arange(max(size // 4, 1))
-        group = np.broadcast_to((thread // lanes)[:, None], words.shape)
-        distinct = np.unique(np.stack([group.ravel(), words.ravel()]), axis=1)
-        in_bank = np.unique(np.stack([distinct[0], distinct[1] % BANKS]), axis=1, return_counts=True)
-        groups, first = np.unique(in_bank[0][0], return_index=True)
-        most = np.maximum.reduceat(in_bank[1], first) if groups.size else np.zeros(0, np.int64)
+        distinct = np.unique(_keys((thread // lanes)[:, None], words))
+        in_bank, uses = np.unique(_keys(distinct >> 40, distinct % BANKS), return_counts=True)
+        groups, first = np.unique(in_bank >> 40, return_index=True)
+        most = np.maximum.reduceat(uses, first) if groups.size else np.zeros(0, np.int64)
         banks.asked += size * thread.size
         banks.wavefronts += int(most.sum())
         banks.conflicts += int(most.sum()) - groups.size
+
+
+def _keys(group: NDArray[np.int64], number: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return one integer for a group and the lower 40 bits of a number, from which both can be read."""
+    return (group << 40) | (number & ((1 << 40) - 1))
