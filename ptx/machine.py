@@ -97,7 +97,7 @@ class Machine:
     def approximately(self, exact: NDArray[np.float64], relative: float = 0.0, absolute: float = 0.0) -> Array:
         """Return a result as float32, off by up to the documented error if that is asked for, the same for the same."""
         if self.options.approximate:
-            exact = exact + noise_of(exact) * (np.abs(exact) * relative + absolute)
+            exact = exact + noise_of(exact) * np.maximum(np.abs(exact) * relative, absolute)
         return np.asarray(exact).astype(np.float32)
 
     def each(self, x: Array) -> NDArray[Any]:
