@@ -53,8 +53,14 @@ def fma(a: Array, b: Array, c: Array) -> Array:
 
 
 def fma32(a: Array, b: Array, c: Array) -> Array:
-    """Return a·b + c, float32, rounded once."""
-    return fma(a, b, c).astype(np.float32)
+    """Return a·b + c, float32, rounded once.
+
+    What the sum in float64 lost matters only half way between two float32, and below the smallest normal one.
+    """
+    total = np.asarray(np.multiply(a, b, dtype=np.float64) + c)
+    unsure = (total.view(np.int64) & 0x1FFFFFFF) == 0x10000000
+    unsure |= (np.abs(total) < 2.0**-126) & (total != 0)
+    return (fma(a, b, c) if unsure.any() else total).astype(np.float32)
 
 
 def _odd32(x: Array) -> Array:
