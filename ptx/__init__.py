@@ -8,8 +8,9 @@ does not.
         y = launch_forward(x, 8, "argmax", 1.0, 1, None)  # tensors on the CPU
     session.launches[0].counts.instructions()
 
-The way of a kernel: `parsing` → `program` (with `instructions`) → `machine` (with `global_memory`, `shared_memory` and
-`counting`); `launch` runs a grid, `driver` stands in for Triton's.
+The way of a kernel: `parsing` → `program` (with `instructions`) → `machine` (with `global_memory`, `shared_memory`,
+`groups` and `accumulators` of asynchronous operations, and `counting`); `launch` runs a grid, `driver` stands in for
+Triton's.
 """
 
 from ptx.counting import Counts

@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptx.accumulators import Accumulators
 from ptx.counting import Counts
 from ptx.errors import PtxError
 from ptx.global_memory import GlobalMemory
+from ptx.groups import Groups
 from ptx.numbers import Array, noise_of
 from ptx.program import Jump, Mask, Program
 from ptx.shared_memory import SharedMemory
@@ -75,10 +77,16 @@ class Machine:
         """Number of barriers that each thread has passed."""
         self.registers: list[Array] = [np.zeros((), dtype)[()] for dtype in program.entry.registers.values()]
         self.special = self._special(grid)
-        self.copies: list[list[Any]] = [[]]
-        """Groups of asynchronous copies under way, the open one last: `ptx.instructions.copies`."""
-        self.products: list[list[Any]] = [[]]
-        """Groups of asynchronous products under way, the open one last: `ptx.instructions.wgmma`."""
+        self.copies: Groups[Any] = Groups(self.threads)
+        """Asynchronous copies under way: `ptx.instructions.copies`."""
+        self.products: Groups[Any] = Groups(self.threads // (4 * WARP))
+        """Asynchronous products under way, by warp group: `ptx.instructions.wgmma`."""
+        self.accumulators: dict[tuple[int, ...], Accumulators] = {}
+        """Registers that products are writing, by their numbers."""
+        self.fenced: list[Any] = []
+        """Registers as they were at the last fence that orders them for products; none before the first."""
+        self.mask: Mask = None
+        """Threads that execute the present block; None for all."""
 
     def _special(self, grid: tuple[int, int, int]) -> dict[str, Array]:
         """Return the registers that the hardware sets."""
@@ -97,12 +105,13 @@ class Machine:
     def approximately(self, exact: NDArray[np.float64], relative: float = 0.0, absolute: float = 0.0) -> Array:
         """Return a result as float32, off by up to the documented error if that is asked for, the same for the same."""
         if self.options.approximate:
-            exact = exact + noise_of(exact) * (np.abs(exact) * relative + absolute)
+            exact = exact + noise_of(exact) * np.maximum(np.abs(exact) * relative, absolute)
         return np.asarray(exact).astype(np.float32)
 
     def each(self, x: Array) -> NDArray[Any]:
         """Return a number for each thread."""
-        return np.broadcast_to(x, (self.threads,))
+        x = np.asarray(x)
+        return x if x.shape else np.broadcast_to(x, (self.threads,))
 
     def by_warp(self, x: Array) -> NDArray[Any]:
         """Return the numbers of each warp's threads, (warps, 32)."""
@@ -147,13 +156,14 @@ class Machine:
                     return
                 jump = self._execute(block, mask)
                 if jump.barrier:
-                    self._arrive(jump, mask, waiting)
+                    self._arrive(block, jump, mask, waiting, at)
                 block, at = self._next(block, jump, mask, at)
                 if at is not None and not waiting.any() and (at == at[0]).all():
                     block, at = int(at[0]), None
 
     def _execute(self, block: int, mask: Mask) -> Jump:
         steps, jump = self.program.block(block)
+        self.mask = mask
         for step in steps:
             step(self, mask)
         self.counts.block(self.program, block, self.by_warp(self.active(mask)).any(1).sum())
@@ -173,14 +183,18 @@ class Machine:
         before = np.full(self.threads, block) if at is None else at
         return block, np.where(self.active(mask), following, before)
 
-    def _arrive(self, jump: Jump, mask: Mask, waiting: NDArray[np.bool_]) -> None:
+    def _arrive(self, block: int, jump: Jump, mask: Mask, waiting: NDArray[np.bool_], at: NDArray[Any] | None) -> None:
         """Let threads wait at a barrier, unless all of them are there."""
+        where = f"{self.program.entry.name}: {self.program.entry.blocks[block][-1]}"
         if jump.condition is not None:
-            raise PtxError(f"{self.program.entry.name}: a barrier under a condition")
-        if mask is None:
+            raise PtxError(f"{where}: a barrier under a condition")
+        if mask is None or at is None:  # all are in one place
             self.interval += 1
-        else:
-            waiting |= mask
+            return
+        here = self.by_warp(mask | (at >= len(self.program.entry.blocks)))  # threads that have ended do not count
+        if (self.by_warp(mask).any(1) & ~here.all(1)).any():
+            raise PtxError(f"{where}: part of a warp takes part")
+        waiting |= mask
 
     def _release(self, ended: NDArray[np.bool_], waiting: NDArray[np.bool_]) -> None:
         """Let the programs go on of which all threads wait or have ended."""

@@ -24,6 +24,10 @@ BITS: dict[int, np.dtype[Any]] = {1: np.dtype("u1"), 2: np.dtype("u2"), 4: np.dt
 """Unsigned type by its size in bytes."""
 
 
+_NAN32 = np.array(0x7FFFFFFF, np.uint32).view(np.float32)[()]
+"""The NaN that instructions give."""
+
+
 def as_type(x: Array, dtype: np.dtype[Any]) -> Array:
     """Return bits as numbers of another type: reinterpreted if the sizes agree, else cut off or extended."""
     x = np.asarray(x)[()]
@@ -32,21 +36,58 @@ def as_type(x: Array, dtype: np.dtype[Any]) -> Array:
     return x.view(dtype) if x.dtype.itemsize == dtype.itemsize else x.astype(dtype)
 
 
-def fma32(a: Array, b: Array, c: Array) -> Array:
-    """Return a·b + c, float32, rounded once.
+def fma(a: Array, b: Array, c: Array) -> Array:
+    """Return a·b + c of numbers with 24 bits, in float64 rounded to odd: rounded once more it is rounded once.
 
-    The product is exact in float64. Where the sum in float64 lies half way between two float32, what it lost decides.
+    The product is exact in float64. Of a sum that is not, the last bit is set: so it is no tie of a shorter format, nor
+    on the wrong side of one.
     """
     product, addend = np.multiply(a, b, dtype=np.float64), np.asarray(c, np.float64)
     total = np.asarray(product + addend)
+    back = total - product
+    lost = (product - (total - back)) + (addend - back)
     bits = total.view(np.int64)
-    halfway = (bits & 0x1FFFFFFF) == 0x10000000
-    if halfway.any():
-        back = total - product
-        lost = (product - (total - back)) + (addend - back)
-        step = np.where((lost > 0) == (total > 0), 1, -1)
-        total = np.where(halfway & (lost != 0), (bits + step).view(np.float64), total)
-    return total.astype(np.float32)
+    step = np.where((lost > 0) == (total > 0), 1, -1)
+    odd = np.where(bits & 1, bits, bits + step).view(np.float64)
+    return np.where(np.isfinite(total) & (lost != 0), odd, total)
+
+
+def fma32(a: Array, b: Array, c: Array) -> Array:
+    """Return a·b + c, float32, rounded once.
+
+    What the sum in float64 lost matters only half way between two float32, and below the smallest normal one.
+    """
+    total = np.asarray(np.multiply(a, b, dtype=np.float64) + c)
+    unsure = (total.view(np.int64) & 0x1FFFFFFF) == 0x10000000
+    unsure |= (np.abs(total) < 2.0**-126) & (total != 0)
+    return (fma(a, b, c) if unsure.any() else total).astype(np.float32)
+
+
+def _odd32(x: Array) -> Array:
+    """Return float64 as float32 rounded to odd."""
+    near = np.asarray(x).astype(np.float32)
+    cut = np.where(np.abs(near.astype(np.float64)) > np.abs(x), np.nextafter(near, np.float32(0)), near)
+    return np.where(cut == x, cut, (cut.view(np.uint32) | 1).view(np.float32))
+
+
+def _extremum(a: Array, b: Array, larger: bool, spreads: bool) -> Array:
+    """Return the larger or the smaller of two float32; +0 is larger than −0."""
+    both_zero = (a == 0) & (b == 0)
+    negative = np.logical_and if larger else np.logical_or
+    zero = np.where(negative(np.signbit(a), np.signbit(b)), np.float32(-0.0), np.float32(0.0))
+    function = (np.maximum if larger else np.minimum) if spreads else (np.fmax if larger else np.fmin)
+    out = function(a, b)
+    return np.where(both_zero, zero, np.where(np.isnan(out), _NAN32, out))
+
+
+def minimum(a: Array, b: Array, spreads: bool) -> Array:
+    """Return the smaller of two float32; of a number and NaN the number, unless NaN spreads."""
+    return _extremum(a, b, False, spreads)
+
+
+def maximum(a: Array, b: Array, spreads: bool) -> Array:
+    """Return the larger of two float32; of a number and NaN the number, unless NaN spreads."""
+    return _extremum(a, b, True, spreads)
 
 
 def flushed(x: Array) -> Array:
@@ -55,8 +96,8 @@ def flushed(x: Array) -> Array:
 
 
 def to_bf16(x: Array) -> Array:
-    """Return the bits of bfloat16 nearest to float32; ties go to the even one."""
-    bits = np.asarray(x, np.float32).view(np.uint32)
+    """Return the bits of bfloat16 nearest to float32 or float64; ties go to the even one."""
+    bits = np.asarray(_odd32(x) if np.asarray(x).dtype == np.float64 else x, np.float32).view(np.uint32)
     rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
     return np.where(np.isnan(x), np.uint16(0x7FFF), rounded)
 
@@ -67,14 +108,14 @@ def from_bf16(bits: Array) -> Array:
 
 
 def to_f16(x: Array) -> Array:
-    """Return the bits of float16 nearest to float32."""
-    return np.asarray(x).astype(np.float16).view(np.uint16)
+    """Return the bits of float16 nearest to float32 or float64."""
+    return np.where(np.isnan(x), np.uint16(0x7FFF), np.asarray(x).astype(np.float16).view(np.uint16))
 
 
 def to_tf32(x: Array) -> Array:
     """Return the bits of TF32 nearest to float32; ties go away from zero."""
     bits = np.asarray(x, np.float32).view(np.uint32)
-    return np.where(np.isfinite(x), (bits + 0x1000) & 0xFFFFE000, bits)
+    return np.where(np.isnan(x), np.uint32(0x7FFFFFFF), np.where(np.isinf(x), bits, (bits + 0x1000) & 0xFFFFE000))
 
 
 def from_tf32(bits: Array) -> Array:
@@ -90,12 +131,14 @@ def float_toward_zero(x: Array) -> Array:
 
 
 def integer_toward_zero(x: Array, dtype: np.dtype[Any]) -> Array:
-    """Return floats as integers: cut off, clamped to the type's range, 0 for NaN."""
+    """Return floats as integers: cut off, clamped to the type's range; for NaN 0, or the highest bit of 64."""
     limits = np.iinfo(dtype)
     whole = np.trunc(np.nan_to_num(np.asarray(x, np.float64), nan=0.0))
     low, high = float(limits.min), float(limits.max)
     inside = np.clip(whole, low, np.nextafter(high, 0) if high >= 2.0**63 - 1 else high).astype(dtype)
-    return np.where(whole >= high, dtype.type(limits.max), inside)
+    out = np.where(whole >= high, dtype.type(limits.max), inside)
+    nothing = np.array(1 << 63 if dtype.itemsize == 8 else 0, np.uint64).astype(dtype)
+    return np.where(np.isnan(x), nothing, out)
 
 
 def quotient(a: Array, b: Array) -> Array:

@@ -64,6 +64,7 @@ class Program:
         self.entry = parse(ptx)
         self._handlers = handlers or {}
         self._numbers = {name: number for number, name in enumerate(self.entry.registers)}
+        self._names = list(self.entry.registers)
         self._parameters = {name: number for number, name in enumerate(self.entry.parameters)}
         self._blocks: dict[int, tuple[list[Step], Jump]] = {}
 
@@ -172,9 +173,18 @@ class Program:
             raise PtxError(f"an address that is not known: {operand}")
         base, offset = found.group(1), np.uint64(int(found.group(2) or "0", 0) & (2**64 - 1))
         if base not in self._numbers:
-            return lambda machine: offset
+            start = np.uint64(_constant(base, np.dtype(np.uint64)) + offset)
+            return lambda machine: start
         read = self.reader(base, f"b{8 * self.entry.registers[base].itemsize}")
         return lambda machine: np.asarray(read(machine)).astype(np.uint64) + offset
+
+    def number(self, register: str) -> int:
+        """Return the number of a register."""
+        return self._numbers[register]
+
+    def register(self, number: int) -> str:
+        """Return the name of a register."""
+        return self._names[number]
 
     def parameter(self, operand: str) -> int:
         """Return the number of the parameter [name]."""

@@ -43,7 +43,7 @@ def floating(function: Callable[..., Array], kind: str, flush: bool = False) -> 
     """Return a function of float32 as one of numbers of another floating-point type, result included.
 
     Args:
-        function: computes in float32.
+        function: computes in float32, or in float64 where the result is narrowed.
         kind: "f32", "f16", "bf16", or a pair of the latter in 32 bits.
         flush: whether subnormal numbers count as zero, coming and going.
     """
@@ -52,7 +52,7 @@ def floating(function: Callable[..., Array], kind: str, flush: bool = False) -> 
             return function
         return lambda *x: numbers.flushed(function(*map(numbers.flushed, x)))
     if kind.endswith("x2"):
-        half = floating(function, kind[:-2])
+        half = floating(function, kind[:-2], flush)
         u4 = np.dtype("u4")
         return lambda *x: numbers.packed(
             [half(*pair) for pair in zip(*(numbers.unpacked(a, 2) for a in x), strict=True)], u4
@@ -104,7 +104,8 @@ def _fused_multiply_add(program: Program, instruction: Instruction) -> Step:
     kind = instruction.kind
     if not is_float(kind):
         raise PtxError(f"unknown: {instruction}")
-    return program.pure(instruction, floating(numbers.fma32, kind, flush), kind, kind, kind)
+    function = numbers.fma32 if kind == "f32" else numbers.fma
+    return program.pure(instruction, floating(function, kind, flush), kind, kind, kind)
 
 
 def _extremum(program: Program, instruction: Instruction) -> Step:
@@ -114,8 +115,9 @@ def _extremum(program: Program, instruction: Instruction) -> Step:
         only(instruction)
         return program.pure(instruction, getattr(np, f"{name}imum"), kind, kind)
     modifiers = only(instruction, "NaN", "ftz")
-    function = getattr(np, f"{name}imum" if "NaN" in modifiers else f"f{name}")
-    return program.pure(instruction, floating(function, kind, "ftz" in modifiers), kind, kind)
+    extremum, spreads = getattr(numbers, f"{name}imum"), "NaN" in modifiers
+    function = floating(lambda a, b: extremum(a, b, spreads), kind, "ftz" in modifiers)
+    return program.pure(instruction, function, kind, kind)
 
 
 def _divide(program: Program, instruction: Instruction) -> Step:
@@ -125,9 +127,14 @@ def _divide(program: Program, instruction: Instruction) -> Step:
         return program.pure(instruction, numbers.quotient, kind, kind)
     modifiers = only(instruction, "full", "approx", "rn", "ftz")
     relative = 0.0 if "rn" in modifiers else 2.0**-22  # two units in the last place
-    return _approximate(
-        program, instruction, lambda a, b: np.divide(a, b, dtype=np.float64), relative, 0.0, "ftz" in modifiers
-    )
+    function = _by_reciprocal if "approx" in modifiers else lambda a, b: np.divide(a, b, dtype=np.float64)
+    return _approximate(program, instruction, function, relative, 0.0, "ftz" in modifiers)
+
+
+def _by_reciprocal(a: Array, b: Array) -> Array:
+    """Return a/b as a times the reciprocal of b, which is 0 where b is above 2¹²⁶."""
+    large = (np.abs(b) > 2.0**126) & np.isfinite(b)
+    return np.where(large, np.multiply(a, np.copysign(0.0, b), dtype=np.float64), np.divide(a, b, dtype=np.float64))
 
 
 def _remainder(program: Program, instruction: Instruction) -> Step:
@@ -136,13 +143,13 @@ def _remainder(program: Program, instruction: Instruction) -> Step:
 
 
 _FUNCTIONS: dict[str, tuple[Callable[[Array], Array], float, float]] = {
-    "lg2": (np.log2, 0.0, 2.0**-22),
+    "lg2": (np.log2, 2.0**-22, 2.0**-22),
     "ex2": (np.exp2, 2.0**-22, 0.0),
     "rcp": (np.reciprocal, 2.0**-23, 0.0),
     "sqrt": (np.sqrt, 2.0**-23, 0.0),
     "rsqrt": (lambda x: 1 / np.sqrt(x), 2.0**-22, 0.0),
 }
-"""Special functions in float64, with the relative and the absolute error that NVIDIA documents."""
+"""Special functions in float64, with the errors that NVIDIA documents: the larger of a relative and an absolute one."""
 
 
 def _special_function(program: Program, instruction: Instruction) -> Step:

@@ -57,7 +57,7 @@ def _set_predicate(program: Program, instruction: Instruction) -> Step:
         raise PtxError(f"unknown: {instruction}")
     compare = _COMPARISONS[comparison]
     if kind.endswith("x2"):
-        return _set_two_predicates(program, instruction, compare)
+        return _set_two_predicates(program, instruction, _of_float32(compare, kind[:-2], "ftz" in modifiers))
     if is_float(kind) and kind != "f64":
         compare = _of_float32(compare, kind, "ftz" in modifiers)
     return program.pure(instruction, compare, kind, kind)
@@ -65,6 +65,8 @@ def _set_predicate(program: Program, instruction: Instruction) -> Step:
 
 def _of_float32(compare: Comparison, kind: str, flush: bool) -> Comparison:
     """Return a comparison of numbers of a type by their values in float32."""
+    if flush and kind != "f32":
+        raise PtxError(f"subnormal numbers of {kind} as zero")
     if kind == "f32":
         return (lambda a, b: compare(numbers.flushed(a), numbers.flushed(b))) if flush else compare
     widen = numbers.from_bf16 if kind == "bf16" else (lambda x: np.asarray(x).astype(np.float32))
@@ -76,7 +78,6 @@ def _set_two_predicates(program: Program, instruction: Instruction, compare: Com
     lower, upper = (program.writer(name) for name in instruction.operands[0].split("|"))
     first, second = (program.reader(operand, "b32") for operand in instruction.operands[1:])
     half = instruction.kind[:-2]
-    compare = _of_float32(compare, half, False)
 
     def step(machine: Machine, mask: Mask) -> None:
         pairs = zip(

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptx.errors import PtxError
-from ptx.instructions.memory import load_global, shared_index
+from ptx.groups import Operation
+from ptx.instructions.memory import load_global, shared_index, write
 from ptx.parsing import Instruction
 from ptx.program import Mask, Program, Step
 
@@ -20,25 +21,24 @@ _WORD = np.dtype(np.uint32)
 
 
 @dataclass(frozen=True)
-class Copy:
-    """A copy under way."""
+class Copy(Operation):
+    """A copy under way; its units are threads."""
 
     index: NDArray[np.int64]
-    """First byte in shared memory, of each active thread."""
-    words: list[NDArray[np.uint32]]
-    """What will be there, of each active thread."""
-    active: NDArray[np.bool_]
-    """Threads that copy."""
+    """First byte in shared memory, of each thread."""
+    words: NDArray[np.uint32]
+    """What will be there, (threads, words)."""
+    where: Instruction
 
 
 def _copy(program: Program, instruction: Instruction) -> Step:
     """Begin a copy of 4, 8 or 16 bytes a thread, or of zeros, where the number of bytes to read is 0."""
     parts = instruction.parts[2:]
     if parts == ["commit_group"]:
-        return lambda machine, mask: machine.copies.append([])
+        return lambda machine, mask: machine.copies.commit(machine.active(mask))
     if parts == ["wait_group"]:
         last = int(instruction.operands[0], 0)
-        return lambda machine, mask: _wait(machine, last)
+        return lambda machine, mask: _wait(machine, machine.active(mask), last)
     if parts[0] not in ("ca", "cg") or parts[1:3] != ["shared", "global"] or len(parts) > 3:
         raise PtxError(f"unknown: {instruction}")
     to, source, size = instruction.operands[:3]
@@ -56,26 +56,20 @@ def _copy(program: Program, instruction: Instruction) -> Step:
         if not np.isin(read[active], (0, wide)).all():
             raise PtxError(f"a copy of part of {wide} bytes: {instruction}")
         words = load_global(machine, from_address(machine), _WORD, wide // 4, active & (read > 0), instruction)
-        machine.copies[-1].append(Copy(index, [word[active] for word in words], active))
+        threads = np.flatnonzero(active)
+        group = machine.copies.committed[threads]
+        machine.copies.add(Copy(threads, group, index, np.stack(words, 1)[threads], instruction))
 
     return step
 
 
-def _wait(machine: Machine, last: int) -> None:
-    """Complete all groups of copies but the last few."""
-    done = max(len(machine.copies) - 1 - last, 0)
-    for group in machine.copies[:done]:
-        for copy in group:
-            _complete(machine, copy)
-    machine.copies = machine.copies[done:]
-
-
-def _complete(machine: Machine, copy: Copy) -> None:
+def _wait(machine: Machine, active: NDArray[np.bool_], last: int) -> None:
+    """Complete all groups of copies of the active threads but the last few."""
     memory = machine.shared.view(_WORD)
-    for k, word in enumerate(copy.words):
-        memory[copy.index // 4 + k] = word
-    warp, interval = machine.warp[copy.active], machine.interval[copy.active]
-    machine.shared.end_copy(copy.index, 4 * len(copy.words), warp, interval)
+    for copy in machine.copies.finish(active, last):
+        count = copy.words.shape[1]
+        write(memory, copy.index[:, None] // 4 + np.arange(count), copy.words, copy.where)
+        machine.shared.end_copy(copy.index, 4 * count, machine.warp[copy.units], machine.interval[copy.units])
 
 
 HANDLERS = {"cp": _copy}

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ptx import numbers
 from ptx.errors import PtxError
+from ptx.instructions.memory import write
 from ptx.parsing import Instruction, elements
 from ptx.program import Mask, Program, Step
 
@@ -36,8 +37,7 @@ def _rows(machine: Machine, address: NDArray[Any], matrices: int, live: NDArray[
     Lanes 8j…8j + 7 hold the addresses of the rows of matrix j; lane l has word l mod 4 of row l div 4.
     """
     rows = machine.by_warp(address.astype(np.int64))[:, : 8 * matrices]
-    if (rows[live] % 16).any() or (rows[live] + 16 > machine.shared.size).any():
-        raise PtxError(f"{where}: a row outside shared memory of {machine.shared.size} bytes, or no multiple of 16")
+    machine.shared.require(rows[live], 16, 16, where)
     start = machine.by_warp(machine.shared_start)[:, :1]
     lane = np.arange(32)
     index = [np.where(live[:, None], rows[:, 8 * j + lane // 4] + 4 * (lane % 4) + start, 0) for j in range(matrices)]
@@ -73,10 +73,10 @@ def _load_matrices(program: Program, instruction: Instruction) -> Step:
     def step(machine: Machine, mask: Mask) -> None:
         live = machine.whole_warps(mask, instruction)
         indices = _rows(machine, machine.each(address(machine)), len(writers), live, instruction)
-        for write, index in zip(writers, indices, strict=True):
+        for give, index in zip(writers, indices, strict=True):
             _touch(machine, index, live, False, instruction)
             words = machine.shared.view(_WORD)[index // 4]
-            write(machine, (_transposed(words) if trans else words).reshape(-1), mask)
+            give(machine, (_transposed(words) if trans else words).reshape(-1), mask)
 
     return step
 
@@ -92,7 +92,12 @@ def _store_matrices(program: Program, instruction: Instruction) -> Step:
         for read, index in zip(readers, indices, strict=True):
             words = np.ascontiguousarray(machine.by_warp(read(machine)))
             _touch(machine, index, live, True, instruction)
-            machine.shared.view(_WORD)[index[live] // 4] = (_transposed(words) if trans else words)[live]
+            write(
+                machine.shared.view(_WORD),
+                index[live] // 4,
+                (_transposed(words) if trans else words)[live],
+                instruction,
+            )
 
     return step
 
@@ -142,8 +147,8 @@ def _multiply(program: Program, instruction: Instruction) -> Step:
         C = C.transpose(0, 3, 1, 2, 4).reshape(warps, 16, 8)
         D = (A.astype(np.float64) @ B.astype(np.float64) + C).astype(np.float32)
         D = D.reshape(warps, 2, 8, 4, 2).transpose(1, 4, 0, 2, 3).reshape(4, machine.threads)
-        for write, part in zip(writers, D, strict=True):
-            write(machine, part, mask)
+        for give, part in zip(writers, D, strict=True):
+            give(machine, part, mask)
 
     return step
 

@@ -48,10 +48,10 @@ def _load(program: Program, instruction: Instruction) -> Step:
 
 def _store(program: Program, instruction: Instruction) -> Step:
     to, source = instruction.operands
-    write = {"global": _store_global, "shared": store_shared}[_form(instruction)]
+    store = {"global": _store_global, "shared": store_shared}[_form(instruction)]
     readers = [program.reader(name, instruction.kind) for name in elements(source)]
     address = program.address(to)
-    return lambda machine, mask: write(
+    return lambda machine, mask: store(
         machine, address(machine), [read(machine) for read in readers], mask, instruction
     )
 
@@ -80,13 +80,17 @@ def _store_global(machine: Machine, address: Array, values: list[Array], mask: M
     for place in memory.locate(address, size, count, active, where):
         view = memory.view(place.span, dtype)
         for k, value in enumerate(values):
-            _write(view, place.first + k, machine.each(value)[place.threads], where)
+            write(view, place.first + k, machine.each(value)[place.threads], where)
         memory.touch(place, size, count, machine.number, True, where)
     machine.counts.transfer("store", address, size * count, active)
 
 
-def _write(view: NDArray[Any], at: NDArray[np.int64], values: NDArray[Any], where: object) -> None:
-    """Write, and see whether all of it stands: it does not where two threads write different numbers to one place."""
+def write(view: NDArray[Any], at: NDArray[np.int64], values: NDArray[Any], where: object) -> None:
+    """Write, and see whether all of it stands.
+
+    Raises:
+        PtxError: two threads write different numbers to one place.
+    """
     view[at] = values
     bits = BITS[view.dtype.itemsize]
     if (view[at].view(bits) != np.ascontiguousarray(values).view(bits)).any():
@@ -98,8 +102,7 @@ def shared_index(
 ) -> NDArray[np.int64]:
     """Return each active thread's first byte in the shared memory of all programs, by its address in its own."""
     address = machine.each(address)[active].astype(np.int64)
-    if ((address + wide > machine.shared.size) | (address % wide != 0)).any():
-        raise PtxError(f"{where}: outside shared memory of {machine.shared.size} bytes, or no multiple of {wide}")
+    machine.shared.require(address, wide, wide, where)
     return machine.shared_start[active] + address
 
 
@@ -129,7 +132,7 @@ def store_shared(machine: Machine, address: Array, values: list[Array], mask: Ma
     machine.counts.banks("store", index, wide, active)
     view, word = machine.shared.view(dtype), index // dtype.itemsize
     for k, value in enumerate(values):
-        _write(view, word + k, machine.each(value)[active], where)
+        write(view, word + k, machine.each(value)[active], where)
 
 
 HANDLERS = {"ld": _load, "st": _store}

@@ -1,24 +1,27 @@
 """Asynchronous matrix products of four warps (Hopper's `wgmma`): A in registers or shared memory, B in shared memory.
 
 An operand in shared memory is given by a descriptor (PTX ISA, "Matrix Descriptor Format") and stored in swizzled rows.
-The product is computed at once; its operands count as read until it is waited for, so that a write in between is a
-hazard.
+The product is computed at once, but until it is waited for nothing may write its operands or use its result.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ptx.accumulators import Accumulators, differ
 from ptx.errors import PtxError
+from ptx.groups import Operation
 from ptx.instructions.matrices import DECODED, a_fragment, fragments
+from ptx.machine import WARP
 from ptx.numbers import Array
 from ptx.parsing import Instruction, elements
 from ptx.program import Mask, Program, Step
+from ptx.shared_memory import SEVERAL
 
 if TYPE_CHECKING:
     from ptx.machine import Machine
@@ -34,15 +37,17 @@ _PITCH = np.array([16, 128, 64, 32])
 
 
 @dataclass(frozen=True)
-class Operand:
-    """Bytes of shared memory that a product under way reads."""
+class Product(Operation):
+    """What a product under way reads; its units are warp groups."""
 
     index: NDArray[np.int64]
-    """First byte of each element, (groups, elements)."""
+    """First byte in shared memory of each element, (groups, elements)."""
     size: int
     """Bytes of an element."""
-    live: NDArray[np.bool_]
-    """Groups that take part."""
+    fragment: NDArray[np.uint32]
+    """What the registers of A hold, (groups, registers, threads of a group); none if A is in shared memory."""
+    registers: tuple[int, ...]
+    """Numbers of the registers of A."""
 
 
 class _Form(NamedTuple):
@@ -83,42 +88,76 @@ def _form(instruction: Instruction) -> _Form:
 def _product(program: Program, instruction: Instruction) -> Step:
     rest = instruction.parts[1:]
     if rest[0] == "commit_group":
-        return lambda machine, mask: machine.products.append([])
+        return lambda machine, mask: machine.products.commit(_whole_groups(machine, mask, instruction))
     if rest[0] == "wait_group":
         last = int(instruction.operands[0], 0)
-        return lambda machine, mask: _wait(machine, last, instruction)
+        return lambda machine, mask: _wait(machine, _whole_groups(machine, mask, instruction), last, instruction)
     if rest[0] == "fence":
-        return lambda machine, mask: None  # orders registers, which nothing here uses out of order
+        return _order_registers
     return _multiply(program, instruction, _form(instruction))
+
+
+def _order_registers(machine: Machine, mask: Mask) -> None:
+    """Note what the registers hold: products must use them after such a fence (`wgmma.fence`)."""
+    machine.fenced = list(machine.registers)
 
 
 def _multiply(program: Program, instruction: Instruction, form: _Form) -> Step:
     """D = A·B + D, 64 × columns, or A·B if the scale is false."""
     to, a = elements(instruction.operands[0]), elements(instruction.operands[1])
-    writers, readers = [program.writer(name) for name in to], [program.reader(name, "f32") for name in to]
+    numbers = tuple(map(program.number, to))
     read_a = [program.reader(name, "b32" if len(a) > 1 else "b64") for name in a]
+    of_a = tuple(map(program.number, a)) if len(a) > 1 else ()
     read_b, read_scale = program.reader(instruction.operands[2], "b64"), program.reader(instruction.operands[3], "pred")
     if len(to) != form.columns // 2:
         raise PtxError(f"unknown: {instruction}")
 
     def step(machine: Machine, mask: Mask) -> None:
         live = _whole_groups(machine, mask, instruction)
-        if len(read_a) > 1:
-            A = a_fragment(fragments(machine, [read(machine) for read in read_a]), form.kind)
+        _require_fence(machine, (*numbers, *of_a), machine.active(mask), instruction)
+        fragment = (
+            np.stack([machine.each(read(machine)) for read in read_a]) if of_a else np.zeros((0, machine.threads))
+        )
+        b = _tile(machine, read_b(machine), form.columns, form.size, form.b_transposed, live, instruction)
+        tiles = [b]
+        if of_a:
+            A = a_fragment(fragments(machine, list(fragment)), form.kind)
             A = A.reshape(live.size, 64, -1)  # four warps, sixteen rows each
         else:
-            A = _fetch(machine, read_a[0](machine), 64, form, form.a_transposed, live, instruction)
-        B = _fetch(machine, read_b(machine), form.columns, form, form.b_transposed, live, instruction)
-        C = fragments(machine, [read(machine) for read in readers])
+            a = _tile(machine, read_a[0](machine), 64, form.size, form.a_transposed, live, instruction)
+            tiles.append(a)
+            A = _fetch(machine, a, form)
+        _begin(machine, tiles, form, fragment, of_a, live, instruction)
+        B = _fetch(machine, b, form)
+        accumulators = _accumulators(machine, numbers, live.size)
+        C = fragments(machine, list(accumulators.values.view(np.float32)))
         C = C.reshape(-1, 8, 4, form.columns // 8, 2, 2).transpose(0, 4, 1, 3, 2, 5).reshape(-1, 64, form.columns)
         keeps = machine.each(read_scale(machine)).reshape(-1, GROUP)[:, 0]
         product = A.astype(np.float64) @ B.astype(np.float64).transpose(0, 2, 1)
         D = (product + np.where(keeps[:, None, None], C, 0)).astype(np.float32)
         D = D.reshape(-1, 2, 8, form.columns // 8, 4, 2).transpose(3, 1, 5, 0, 2, 4).reshape(len(to), machine.threads)
-        for write, part in zip(writers, D, strict=True):
-            write(machine, part, mask)
+        accumulators.write(D.view(np.uint32), live, machine.products.committed)
 
     return step
+
+
+def _require_fence(machine: Machine, numbers: tuple[int, ...], active: NDArray[np.bool_], where: object) -> None:
+    """Require that registers were last written before a fence of registers."""
+    if not machine.fenced:
+        raise PtxError(f"{where}: no wgmma.fence before it")
+    changed = differ(machine.fenced, machine.registers, numbers, active)
+    if changed:
+        raise PtxError(f"{where}: no wgmma.fence after the last write of {machine.program.register(changed[0])}")
+
+
+def _accumulators(machine: Machine, numbers: tuple[int, ...], units: int) -> Accumulators:
+    """Return the registers of a result, under way from now on if they are not yet."""
+    found = machine.accumulators.get(numbers)
+    if found is None:
+        found = machine.accumulators[numbers] = Accumulators(machine, numbers, units)
+    else:
+        found.take()
+    return found
 
 
 def _whole_groups(machine: Machine, mask: Mask, where: object) -> NDArray[np.bool_]:
@@ -129,22 +168,28 @@ def _whole_groups(machine: Machine, mask: Mask, where: object) -> NDArray[np.boo
     return warps[:, 0]
 
 
-def _fetch(
+def _fetch(machine: Machine, index: NDArray[np.int64], form: _Form) -> NDArray[np.float32]:
+    """Read an operand from shared memory, (groups, rows, k)."""
+    return DECODED[form.kind](machine.shared.view(np.dtype(f"u{form.size}"))[index // form.size])
+
+
+def _begin(
     machine: Machine,
-    descriptor: Array,
-    rows: int,
+    tiles: list[NDArray[np.int64]],
     form: _Form,
-    transposed: bool,
+    fragment: NDArray[Any],
+    registers: tuple[int, ...],
     live: NDArray[np.bool_],
     where: object,
-) -> NDArray[np.float32]:
-    """Read an operand from shared memory, (groups, rows, k)."""
-    index = _tile(machine, descriptor, rows, form.size, transposed, live, where)
-    operand = Operand(index.reshape(live.size, -1), form.size, live)
-    _touch(machine, operand, where)
-    machine.products[-1].append(operand)
-    words = machine.shared.view(np.dtype(f"u{form.size}"))[index // form.size]
-    return DECODED[form.kind](words)
+) -> None:
+    """Note that a product is under way: what it reads must stay as it is."""
+    units = np.flatnonzero(live)
+    index = np.concatenate([tile.reshape(live.size, -1) for tile in tiles], 1)[units]
+    held = fragment.reshape(len(registers), live.size, GROUP).transpose(1, 0, 2)[units]
+    product = Product(units, machine.products.committed[units], index, form.size, held, registers)
+    _touch(machine, product, where)
+    machine.shared.begin_read(index, form.size, machine.warp[units * GROUP], where)
+    machine.products.add(product)
 
 
 def _tile(
@@ -163,8 +208,8 @@ def _tile(
     bits = whole[:, 0].astype(np.uint64)
     start, lead, stride = (_field(bits, low, 14) << 4 for low in (0, 16, 32))
     mode = _field(bits, 62, 2)
-    if (mode[live] == 0).any():
-        raise PtxError(f"{where}: an operand without swizzle")
+    if (mode[live] == 0).any() or _field(bits, 49, 3)[live].any():
+        raise PtxError(f"{where}: an operand without swizzle, or with a base offset")
     pitch = _PITCH[mode][:, None, None]
     start, lead, stride = (x[:, None, None] for x in (start, lead, stride))
     row, k = np.arange(rows)[None, :, None], np.arange(K_BYTES // size)[None, None, :]
@@ -174,8 +219,7 @@ def _tile(
     else:
         at = start + row // 8 * stride + row % 8 * pitch + k * size
     at = at ^ (((at >> 7) & (pitch // 16 - 1)) << 4)
-    if (at[live] + size > machine.shared.size).any():
-        raise PtxError(f"{where}: outside shared memory of {machine.shared.size} bytes")
+    machine.shared.require(at[live], size, size, where)
     base = machine.shared_start.reshape(-1, GROUP)[:, 0][:, None, None]
     return np.where(live[:, None, None], at + base, 0)
 
@@ -184,37 +228,41 @@ def _field(bits: NDArray[np.uint64], low: int, length: int) -> NDArray[np.int64]
     return ((bits >> np.uint64(low)) & np.uint64((1 << length) - 1)).astype(np.int64)
 
 
-def _touch(machine: Machine, operand: Operand, where: object) -> None:
-    """Note that every warp of the groups that take part reads an operand."""
-    warps = machine.warp.reshape(-1, GROUP // 32, 32)[:, :, 0]
-    interval = machine.interval.reshape(-1, GROUP // 32, 32)[:, :, 0]
-    elements_of = operand.index[operand.live]
-    flat, count = elements_of.ravel(), elements_of.shape[1]
-    for k in range(GROUP // 32):
-        machine.shared.touch(
-            flat,
-            operand.size,
-            np.repeat(warps[operand.live, k], count),
-            np.repeat(interval[operand.live, k], count),
-            False,
-            where,
-        )
+def _touch(machine: Machine, product: Product, where: object) -> None:
+    """Note that all warps of the groups that take part read the operands."""
+    interval = machine.interval.reshape(-1, GROUP)[product.units, 0]
+    count = product.index.shape[1]
+    warps = np.full(product.index.size, SEVERAL, np.int16)
+    machine.shared.touch(product.index.ravel(), product.size, warps, np.repeat(interval, count), False, where)
 
 
-def _wait(machine: Machine, last: int, where: object) -> None:
+def _wait(machine: Machine, live: NDArray[np.bool_], last: int, where: object) -> None:
     """Complete all groups of products but the last few; their operands are read until now."""
-    done = max(len(machine.products) - 1 - last, 0)
-    for group in machine.products[:done]:
-        for operand in group:
-            _touch(machine, operand, where)
-    machine.products = machine.products[done:]
+    before = machine.products.closed_before(live, last)
+    for product in machine.products.finish(live, last):
+        machine.shared.end_read(product.index, product.size)
+        _touch(machine, product, where)
+        for k, number in enumerate(product.registers):
+            now = machine.each(np.asarray(machine.registers[number])).reshape(-1, GROUP)[product.units]
+            if (now != product.fragment[:, k]).any():
+                raise PtxError(f"{where}: {machine.program.register(number)} is written while a product reads it")
+    for numbers, accumulators in list(machine.accumulators.items()):
+        if accumulators.finish(before):
+            del machine.accumulators[numbers]
+            for number in numbers:
+                machine.fenced[number] = machine.registers[number]
 
 
 def _fence(program: Program, instruction: Instruction) -> Step:
-    """Do nothing: writes are seen by whatever reads them later. Missing fences are not found."""
+    """Order what threads have written to shared memory, or seen of it, before products that they begin later."""
     if instruction.opcode not in ("fence.proxy.async.shared::cta", "fence.proxy.async"):
         raise PtxError(f"unknown: {instruction}")
-    return lambda machine, mask: None
+
+    def step(machine: Machine, mask: Mask) -> None:
+        threads = np.flatnonzero(np.repeat(machine.whole_warps(mask, instruction), WARP))[::WARP]
+        machine.shared.fence(machine.shared_start[threads], machine.warp[threads], machine.interval[threads])
+
+    return step
 
 
 HANDLERS = {"wgmma": _product, "fence": _fence}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import struct
 from collections.abc import Callable
 from fractions import Fraction
@@ -153,43 +154,107 @@ def same(got: float, expected: float) -> bool:
         ("add.f32 %y, %a, %b;", lambda a, b: a + b),
         ("sub.rn.f32 %y, %a, %b;", lambda a, b: a - b),
         ("mul.f32 %y, %a, %b;", lambda a, b: a * b),
-        ("min.f32 %y, %a, %b;", torch.fmin),
-        ("max.f32 %y, %a, %b;", torch.fmax),
-        ("max.NaN.f32 %y, %a, %b;", torch.maximum),
         ("neg.f32 %y, %a;", lambda a, b: -a),
         ("abs.f32 %y, %a;", lambda a, b: a.abs()),
-        ("setp.eq.f32 %p, %a, %b; selp.f32 %y, 0f3F800000, 0f00000000, %p;", lambda a, b: (a == b).float()),
-        ("setp.neu.f32 %p, %a, %b; selp.f32 %y, 0f3F800000, 0f00000000, %p;", lambda a, b: (a != b).float()),
-        ("setp.nan.f32 %p, %a, %b; selp.f32 %y, 0f3F800000, 0f00000000, %p;",
-         lambda a, b: (a.isnan() | b.isnan()).float()),
         ("cvt.rn.bf16.f32 %h, %a; cvt.f32.bf16 %y, %h;", lambda a, b: a.bfloat16().float()),
         ("{ .reg .b32 pair; cvt.rn.bf16x2.f32 pair, %b, %a; mov.b32 {%h, %g}, pair; cvt.f32.bf16 %y, %g; }",
          lambda a, b: b.bfloat16().float()),
         ("{ .reg .b32 pair; cvt.rn.f16x2.f32 pair, %b, %a; mov.b32 {%h, %g}, pair; cvt.f32.f16 %y, %h; }",
          lambda a, b: a.half().float()),
-        ("{ .reg .b32 u, v; cvt.rn.bf16x2.f32 u, %a, %a; cvt.rn.bf16x2.f32 v, %b, %b; max.NaN.bf16x2 u, u, v; "
-         "mov.b32 {%h, %g}, u; cvt.f32.bf16 %y, %h; }", lambda a, b: torch.maximum(a.bfloat16(), b.bfloat16()).float()),
     ],
 )  # fmt: skip
 def test_floats(text: str, function: Callable[[Any, Any], Any]) -> None:
     got = compute(text, "f4", X, Y)
     expected = function(torch.from_numpy(X), torch.from_numpy(Y)).tolist()
     wrong = [
-        (float(a), float(b), g, e)
-        for a, b, g, e in zip(X, Y, got.tolist(), expected, strict=True)
-        if not same(g, e) and not (g == e == 0 and text.startswith(("min", "max")))
+        (float(a), float(b), g, e) for a, b, g, e in zip(X, Y, got.tolist(), expected, strict=True) if not same(g, e)
     ]
     assert not wrong
 
 
-def nearest(x: Fraction) -> float:
-    """float32 nearest to a fraction, ties to even, by Python's exact integers."""
+COMPARISONS: dict[str, Callable[[float, float], bool]] = {
+    "eq": operator.eq, "ne": operator.ne, "lt": operator.lt, "le": operator.le, "gt": operator.gt, "ge": operator.ge,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*COMPARISONS, *(f"{name}u" for name in COMPARISONS), "num", "nan"])
+def test_comparisons_of_floats(name: str) -> None:
+    """NaN makes those of two letters false, and those that end in u true."""
+    got = compute(f"setp.{name}.f32 %p, %a, %b; selp.b32 %y, 1, 0, %p;", "u4", X, Y)
+    for a, b, result in zip(X.tolist(), Y.tolist(), got.tolist(), strict=True):
+        some_nan = math.isnan(a) or math.isnan(b)
+        if name in ("num", "nan"):
+            assert result == (some_nan == (name == "nan"))
+        elif some_nan:
+            assert result == (len(name) == 3)
+        else:
+            assert result == COMPARISONS[name[:2]](a, b)
+
+
+def extremum(a: float, b: float, largest: bool, spreads: bool) -> float:
+    """Larger or smaller number, by the PTX ISA: −0 is less than +0; NaN counts only if it spreads, or is both."""
+    known = [x for x in (a, b) if not math.isnan(x)]
+    if len(known) < 2:
+        return math.nan if spreads or not known else known[0]
+    return (max if largest else min)(known, key=lambda x: (x, math.copysign(1, x)))
+
+
+@pytest.mark.parametrize("spreads", [False, True])
+@pytest.mark.parametrize("name", ["min", "max"])
+@pytest.mark.parametrize("kind", ["f32", "bf16x2", "f16x2"])
+def test_extrema_of_floats(kind: str, name: str, spreads: bool) -> None:
+    operation = f"{name}{'.NaN' * spreads}.{kind}"
+    dtype = {"f32": torch.float32, "bf16x2": torch.bfloat16, "f16x2": torch.float16}[kind]
+    x, y = (torch.from_numpy(z).to(dtype) for z in (X, Y))
+    if kind == "f32":
+        got = compute(f"{operation} %y, %a, %b;", "f4", X, Y).tolist()
+    else:
+        text = f"{operation} %y, %a, %b;"
+        pairs = compute(text, "u4", *(z.repeat_interleave(2).view(torch.uint32).numpy() for z in (x, y)))
+        assert (pairs >> 16 == pairs & 0xFFFF).all()
+        got = torch.from_numpy(pairs).view(dtype)[::2].tolist()
+    expected = [extremum(a, b, name == "max", spreads) for a, b in zip(x.tolist(), y.tolist(), strict=True)]
+    assert [(g, e) for g, e in zip(got, expected, strict=True) if not same(g, e)] == []
+
+
+def test_the_nan_that_instructions_give() -> None:
+    nan = np.full(32, 0xFFC12345, np.uint32)
+    assert set(compute("max.f32 %y, %a, %a;", "u4", nan).tolist()) == {0x7FFFFFFF}
+    assert set(compute("cvt.rna.tf32.f32 %y, %a;", "u4", nan).tolist()) == {0x7FFFFFFF}
+    for kind in ("f16", "bf16"):
+        assert set(compute(f"cvt.rn.{kind}.f32 %h, %a; cvt.u32.u16 %y, %h;", "u4", nan).tolist()) == {0x7FFF}
+    assert set(compute("cvt.rzi.s32.f32 %y, %a;", "u4", nan).tolist()) == {0}
+    assert set(compute("cvt.rzi.s64.f32 %y, %a;", "u8", nan).tolist()) == {1 << 63}
+
+
+@pytest.mark.parametrize("kind", ["s32", "u32", "s64", "u64", "s16"])
+def test_floats_as_integers_are_cut_off_and_stay_in_the_range(kind: str) -> None:
+    x = np.array(
+        [0.9, -0.9, 1.5, -1.5, 3e4, -4e4, 7e4, 3e9, -3e9, 5e9, 1e18, 1e19, 2e19, -1e19, math.inf, -math.inf] * 2
+    )
+    x = x.astype(np.float32)
+    bits, signs = int(kind[1:]), kind[0] == "s"
+    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signs else (0, 2**bits - 1)
+    got = compute(f"{{ .reg .b{bits} r; cvt.rzi.{kind}.f32 r, %a; cvt.{kind[0]}64.{kind} %y, r; }}", "i8", x)
+    exact = [
+        high if v == math.inf else low if v == -math.inf else min(max(math.trunc(v), low), high) for v in x.tolist()
+    ]
+    assert [v % 2**64 for v in got.tolist()] == [v % 2**64 for v in exact]
+
+
+FORMATS = {"f32": (24, -149), "f16": (11, -24), "bf16": (8, -133)}
+"""Bits of a number, and the exponent of the smallest one."""
+
+
+def nearest(x: Fraction, kind: str = "f32") -> float:
+    """Number of a format nearest to a fraction, ties to even, by Python's exact integers."""
     if x == 0:
         return 0.0
-    exponent = max(math.floor(math.log2(abs(x))) - 25, -149)
-    while abs(x) >= Fraction(2) ** (exponent + 24):
+    bits, smallest = FORMATS[kind]
+    exponent = max(math.floor(math.log2(abs(x))) - bits - 1, smallest)
+    while abs(x) >= Fraction(2) ** (exponent + bits):
         exponent += 1
-    while exponent > -149 and abs(x) < Fraction(2) ** (exponent + 23):
+    while exponent > smallest and abs(x) < Fraction(2) ** (exponent + bits - 1):
         exponent -= 1
     return float(round(x / Fraction(2) ** exponent) * Fraction(2) ** exponent)  # round() ties to even
 
@@ -200,11 +265,29 @@ def test_fused_multiply_add_rounds_once() -> None:
     c[::2] = -(a * b)[::2]  # what the product lost decides
     c[1::4] = (c[1::4] * np.float32(2.0**24)).astype(np.float32)  # sums near half way
     a[:64], b[:64], c[:64] = 1 + 2.0**-12, 1 + 2.0**-12, 2.0**-30 * np.arange(64)
+    a[64:128], b[64:128] = (
+        (1 + 2.0**-23) * 2.0**-90,
+        (1 - 2.0**-23) * 2.0**-60,
+    )  # just below half of the smallest number
+    c[64:128] = (2**20 + np.arange(64)) * 2.0**-149
     got = compute("fma.rn.f32 %y, %a, %b, %c;", "f4", a, b, c)
     exact = [
         nearest(Fraction(float(x)) * Fraction(float(y)) + Fraction(float(z))) for x, y, z in zip(a, b, c, strict=True)
     ]
     assert got.tolist() == exact
+
+
+@pytest.mark.parametrize("kind", ["f16", "bf16"])
+def test_fused_multiply_add_of_sixteen_bits_rounds_once(kind: str) -> None:
+    dtype = {"f16": torch.float16, "bf16": torch.bfloat16}[kind]
+    a, b, c = (torch.randn(1024) for _ in range(3))
+    a[:64], b[:64] = 1 + 2.0**-10, (1 - 2.0**-10) * 2.0**-11  # just below half of the last bit of c, by 31 bits
+    c[:64] = 1 + torch.arange(64) * 2.0**-10
+    a, b, c = a.to(dtype), b.to(dtype), c.to(dtype)
+    bits = compute(f"fma.rn.{kind} %y, %a, %b, %c;", "u2", *(x.view(torch.uint16).numpy() for x in (a, b, c)))
+    numbers = zip(a.tolist(), b.tolist(), c.tolist(), strict=True)
+    expected = [nearest(Fraction(x) * Fraction(y) + Fraction(z), kind) for x, y, z in numbers]
+    assert torch.from_numpy(bits).view(dtype).tolist() == expected
 
 
 @pytest.mark.parametrize("number", [0, 1, 2**24 - 1, 2**24 + 1, 2**31 + 127, 2**32 - 1, 2**32 - 129])
@@ -228,7 +311,56 @@ def test_approximations_are_off_by_at_most_what_is_documented_and_always_by_the_
     off = [compute("lg2.approx.ftz.f32 %y, %a;", "f4", x, options=Options(approximate=True)) for _ in range(2)]
     assert (off[0] == off[1]).all()
     error = np.abs(off[0] - np.log2(x.astype(np.float64)))
-    assert 2.0**-24 < error[np.abs(x - 1) < 0.2].max() < 2.0**-21
+    near = (x > 0.5) & (x < 2)
+    assert 2.0**-24 < error[near].max() < 2.0**-21
+    assert (error[~near] <= 2.0**-21 * np.maximum(np.abs(np.log2(x[~near])), 1)).all()
+
+
+def test_the_error_of_a_large_logarithm_grows_with_it() -> None:
+    x = np.geomspace(2.0**60, 2.0**120, 32 * 64).astype(np.float32)
+    off = compute("lg2.approx.ftz.f32 %y, %a;", "f4", x, options=Options(approximate=True))
+    exact = np.log2(x.astype(np.float64))
+    error = np.abs(off - exact) / exact
+    assert 2.0**-23 < error.max() < 2.0**-21
+
+
+SPECIAL = [
+    ("ex2.approx.f32", [(math.inf, math.inf), (-math.inf, 0.0), (-0.0, 1.0), (1e-40, 1.0), (128.0, math.inf)]),
+    ("ex2.approx.ftz.f32", [(math.inf, math.inf), (-math.inf, 0.0), (-126.5, 0.0), (-126.0, 2.0**-126)]),
+    (
+        "lg2.approx.f32",
+        [(math.inf, math.inf), (0.0, -math.inf), (-0.0, -math.inf), (-1.0, math.nan), (2.0**-149, -149.0)],
+    ),
+    ("lg2.approx.ftz.f32", [(-1e-40, -math.inf), (-1.0, math.nan)]),
+    (
+        "rcp.approx.ftz.f32",
+        [(0.0, math.inf), (-0.0, -math.inf), (-math.inf, -0.0), (-1e-40, -math.inf), (2.0**127, 0.0)],
+    ),
+    ("rsqrt.approx.f32", [(0.0, math.inf), (-0.0, -math.inf), (math.inf, 0.0), (-1.0, math.nan), (4.0, 0.5)]),
+    ("sqrt.rn.f32", [(-0.0, -0.0), (-1.0, math.nan), (math.inf, math.inf), (2.0, float(np.sqrt(np.float32(2))))]),
+    ("sqrt.approx.f32", [(-0.0, -0.0), (-1e-40, math.nan)]),
+]
+
+
+@pytest.mark.parametrize(("name", "cases"), SPECIAL)
+def test_special_functions_of_special_numbers(name: str, cases: list[tuple[float, float]]) -> None:
+    """Tables of the PTX ISA."""
+    for x, expected in [*cases, (math.nan, math.nan)]:
+        assert same(compute(f"{name} %y, %a;", "f4", np.full(32, x, np.float32))[0], expected), x
+
+
+@pytest.mark.parametrize(
+    ("name", "a", "b", "expected"),
+    [
+        ("div.full.f32", 2.0**127, 2.0**127, 1.0), ("div.approx.f32", 2.0**127, 2.0**127, 0.0),
+        ("div.approx.f32", math.inf, 2.0**127, math.nan), ("div.approx.f32", -1.0, 2.0**127, -0.0),
+        ("div.approx.f32", 1.0, math.inf, 0.0), ("div.approx.f32", 6.0, 3.0, 2.0), ("div.rn.f32", 1.0, -0.0, -math.inf),
+        ("div.full.ftz.f32", 1.0, 1e-40, math.inf), ("div.full.f32", 0.0, 0.0, math.nan),
+    ],
+)  # fmt: skip
+def test_divisions_of_special_numbers(name: str, a: float, b: float, expected: float) -> None:
+    got = compute(f"{name} %y, %a, %b;", "f4", np.full(32, a, np.float32), np.full(32, b, np.float32))
+    assert same(got[0], expected)
 
 
 @pytest.mark.parametrize(

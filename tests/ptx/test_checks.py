@@ -85,6 +85,29 @@ def test_the_end_of_shared_memory() -> None:
         run(SHARED + "st.shared.b32 [%s + 4], %t;", shared=128)
 
 
+@pytest.mark.parametrize("instruction", ["st.shared.b32 [%s], %t;", "ld.shared.b32 %i, [%s];"])
+def test_an_address_before_shared_memory(instruction: str) -> None:
+    """Among several programs the bytes before those of one are another's."""
+    with pytest.raises(PtxError, match="outside shared memory of 128"):
+        run(
+            SHARED + "sub.s32 %s, %s, 4; cvt.s64.s32 %at, %s; " + instruction.replace("%s", "%at"),
+            grid=(2,),
+            shared=128,
+        )
+
+
+def test_shared_memory_ends_at_its_last_byte() -> None:
+    run("mov.b32 %i, 0; st.shared.b32 [96], %i;", shared=100)
+    with pytest.raises(PtxError, match="outside shared memory of 100"):
+        run("mov.b32 %i, 0; st.shared.b32 [100], %i;", shared=100)
+
+
+def test_symbols_that_are_not_shared_memory_are_errors() -> None:
+    run("mov.b32 %i, 0; st.shared.b32 [global_smem], %i; st.shared.b32 [global_smem+4], %i;", shared=8)
+    with pytest.raises(PtxError, match="not known: table"):
+        run("ld.shared.b32 %i, [table];", shared=128)
+
+
 @pytest.mark.parametrize("first", ["st", "ld"])
 def test_two_warps_without_a_barrier(first: str) -> None:
     """Read after write, and write after read."""
@@ -131,6 +154,24 @@ def test_an_asynchronous_copy_that_another_warp_reads_without_a_barrier() -> Non
         run(COPY + "cp.async.wait_group 0;" + read, x, threads=64, shared=256)
 
 
+def test_copies_of_different_numbers_to_one_place() -> None:
+    x = np.arange(32, dtype=np.uint32)
+    with pytest.raises(PtxError, match="different values"):
+        run(COPY.replace("[%s]", "[0]") + "cp.async.wait_group 0;", x, shared=128)
+
+
+@pytest.mark.parametrize("instruction", ["ld.shared.b32 %i, [%s];", "@%p ld.shared.b32 %i, [%s];"])
+def test_programs_count_their_own_groups_of_copies(instruction: str) -> None:
+    """The second program closes a group more than the first, whose copy is therefore still under way."""
+    more = "mov.u32 %n, %ctaid.x; setp.eq.u32 %p, %n, 1; @!%p bra BOTH; cp.async.commit_group; BOTH: "
+    body = COPY + more + "cp.async.wait_group 1; " + instruction
+    if "@" in instruction:
+        run(body, np.zeros(32, np.uint32), grid=(2,), shared=128)
+    else:
+        with pytest.raises(PtxError, match="asynchronous copy is writing"):
+            run(body, np.zeros(32, np.uint32), grid=(2,), shared=128)
+
+
 def test_a_copy_of_no_bytes_writes_zeros_and_reads_nothing() -> None:
     y = np.ones(32, np.uint32)
     copy = SHARED + "mov.b64 %address, 0; cp.async.ca.shared.global [%s], [%address], 4, 0; cp.async.commit_group; "
@@ -165,6 +206,14 @@ def test_a_barrier_that_some_threads_never_reach() -> None:
     run(ends, threads=64)  # threads that have ended are not waited for
     forward = body.replace("LOOP: bra.uni LOOP;", "bra.uni END;") + " END: mov.b32 %i, 0;"
     run(forward, threads=64)
+
+
+def test_part_of_a_warp_at_a_barrier() -> None:
+    """Undefined, by the PTX ISA; threads that have ended do not count."""
+    start = "mov.u32 %t, %tid.x; setp.lt.u32 %p, %t, 40; @%p bra WAIT; "
+    run(start + "ret; WAIT: bar.sync 0;", threads=64)
+    with pytest.raises(PtxError, match="part of a warp"):
+        run(start + "bra.uni END; WAIT: bar.sync 0; END: mov.b32 %i, 0;", threads=64)
 
 
 @pytest.mark.parametrize("text", ["shfl.sync.bfly.b32 %i, %t, 1, 31, -1;", "redux.sync.add.s32 %i, %t, -1;"])

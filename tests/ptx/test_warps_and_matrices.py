@@ -9,6 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from ptx import PtxError
 from tests.support.assembly import compute, run
 
 Place = Callable[[int, int], int]
@@ -87,22 +88,54 @@ def test_product_of_a_warp(kind: str) -> None:
     assert torch.equal(D, exact.float())
 
 
-@pytest.mark.parametrize("trans", ["", ".trans"])
-def test_fragments_to_shared_memory_and_back(trans: str) -> None:
-    """stmatrix writes what ldmatrix reads; transposed, element (i, j) is at (j, i)."""
-    values = np.arange(32 * 4, dtype=np.uint32).reshape(32, 4) * 3
+def moved(matrices: int, store: str, load: str, step: int = 16) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+    """Registers of 32 lanes before a store of matrices to shared memory and after a load, (32, matrices)."""
+    values = np.arange(32 * 4, dtype=np.uint32).reshape(32, 4) * 0x10003
     out = np.zeros_like(values)
-    where = "mov.u32 %t, %tid.x; shl.b32 %s, %t, 4; ld.param.u64 %at, [p0]; mul.wide.u32 %offset, %t, 16; "
-    load = where + "add.s64 %address, %at, %offset; ld.global.v4.b32 {%a0, %a1, %a2, %a3}, [%address];"
+    names = ", ".join(f"%a{k}" for k in range(matrices))
     text = (
-        load
-        + "stmatrix.sync.aligned.m8n8.x4.shared.b16 [%s], {%a0, %a1, %a2, %a3}; bar.sync 0;"
-        + f"ldmatrix.sync.aligned.m8n8.x4{trans}.shared.b16 {{%a0, %a1, %a2, %a3}}, [%s];"
+        f"mov.u32 %t, %tid.x; mul.lo.s32 %s, %t, {step}; ld.param.u64 %at, [p0]; mul.wide.u32 %offset, %t, 16;"
+        + "add.s64 %address, %at, %offset; ld.global.v4.b32 {%a0, %a1, %a2, %a3}, [%address];"
+        + f"setp.ge.u32 %p, %t, {8 * matrices}; @%p mov.b32 %s, 0xffff1;"  # their addresses do not count
+        + f"stmatrix.sync.aligned.m8n8.x{matrices}{store}.shared.b16 [%s], {{{names}}}; bar.sync 0;"
+        + f"ldmatrix.sync.aligned.m8n8.x{matrices}{load}.shared.b16 {{{names}}}, [%s];"
         + "ld.param.u64 %at, [p1]; add.s64 %address, %at, %offset;"
         + "st.global.v4.b32 [%address], {%a0, %a1, %a2, %a3};"
     )
     run(text, values, out, shared=512, declarations=".reg .b32 %a<4>;")
-    for matrix in range(4):
-        before = values[:, matrix].copy().view(np.uint16).reshape(8, 8)  # lane l has word l mod 4 of row l div 4
-        after = out[:, matrix].copy().view(np.uint16).reshape(8, 8)
-        assert (after == (before.T if trans else before)).all()
+    return values[:, :matrices], out[:, :matrices]
+
+
+@pytest.mark.parametrize("matrices", [1, 2, 4])
+@pytest.mark.parametrize(("store", "load"), [("", ""), ("", ".trans"), (".trans", ""), (".trans", ".trans")])
+def test_fragments_to_shared_memory_and_back(matrices: int, store: str, load: str) -> None:
+    """stmatrix writes what ldmatrix reads; where one of them is transposed, element (i, j) is at (j, i)."""
+    before, after = moved(matrices, store, load)
+    for matrix in range(matrices):
+        old, new = (x[:, matrix].copy().view(np.uint16).reshape(8, 8) for x in (before, after))
+        assert (new == (old if store == load else old.T)).all()  # lane l has word l mod 4 of row l div 4
+
+
+def test_fragments_in_shared_memory() -> None:
+    """Row i of matrix j is where lane 8j + i says."""
+    out = np.zeros(256, np.uint32)
+    text = (
+        "mov.u32 %t, %tid.x; mul.lo.s32 %s, %t, 32; mov.b32 %i, %t;"
+        + "stmatrix.sync.aligned.m8n8.x4.shared.b16 [%s], {%i, %i, %i, %i}; bar.sync 0; shl.b32 %n, %t, 5;"
+        + "ld.param.u64 %at, [p0]; mul.wide.u32 %offset, %t, 32; add.s64 %address, %at, %offset;"
+        + "".join(f"ld.shared.b32 %i, [%n + {4 * k}]; st.global.b32 [%address + {4 * k}], %i;" for k in range(4))
+    )
+    run(text, out, shared=1024)
+    assert out.reshape(4, 8, 8)[:, :, :4].tolist() == np.arange(32).reshape(8, 4)[None].repeat(4, 0).tolist()
+
+
+def test_rows_of_matrices_in_one_place() -> None:
+    with pytest.raises(PtxError, match="different values"):
+        moved(4, "", "", step=0)
+
+
+@pytest.mark.parametrize("text", ["stmatrix.sync.aligned.m8n8.x1.shared.b16 [%at], {%i};",
+                                  "ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%i}, [%at];"])  # fmt: skip
+def test_rows_before_shared_memory(text: str) -> None:
+    with pytest.raises(PtxError, match="outside shared memory"):
+        run("mov.u32 %t, %tid.x; mov.b64 %at, -16; " + text, shared=512)
