@@ -83,8 +83,8 @@ def _judges(rows: list[Row]) -> str:
         body.append([name, *figures, f"{mean('labelled'):.0%}", f"{mean('words'):.1f}", f"{mean('seconds'):.1f}"])
     header = ["labeler", "told apart", "r", "AUPRC", "F1", "r with probability", "labelled", "words", "seconds"]
     return (
-        "The same by every labeler, mean over the layers of the trained networks; seconds to choose and cross-validate "
-        f"the labels of a layer on half of the photographs:\n\n{markdown_table(header, body)}"
+        "The same by every labeler, mean over the layers of the trained networks; seconds of a processor to choose and "
+        f"cross-validate the labels of a layer on half of the photographs:\n\n{markdown_table(header, body)}"
     )
 
 
