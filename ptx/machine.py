@@ -1,8 +1,8 @@
 """A launch under way: the threads of some programs in lockstep, their registers, memory and way through the blocks.
 
-All threads execute a basic block together. Where they part, the lowest block runs first, under a mask of those that
-are in it; they are together again as soon as all have reached one block. A barrier holds a program's threads until
-all of them that have not ended wait at one.
+All threads execute a basic block together. Where they part, the block whose turn it is (`schedule`) runs first, under a
+mask of those that are in it; they are together again as soon as all have reached one block. A barrier holds a program's
+threads until all of them that have not ended wait at one.
 """
 
 from __future__ import annotations
@@ -147,11 +147,11 @@ class Machine:
                 mask = None
                 if at is not None:  # threads are in several places
                     self._release(at >= end, waiting)
-                    awake = np.where(waiting, end + 1, at)
-                    block = int(awake.min())
-                    mask = awake == block
-                if block > end:
-                    raise PtxError(f"{self.program.entry.name}: threads wait at a barrier that others never reach")
+                    if waiting.all() or (at[~waiting] == end).all():
+                        raise PtxError(f"{self.program.entry.name}: threads wait at a barrier that others never reach")
+                    turn = np.where(waiting, end + 1, self.program.ranks[at]).argmin()
+                    block = int(at[turn])
+                    mask = (at == block) & ~waiting
                 if block == end:
                     return
                 jump = self._execute(block, mask)

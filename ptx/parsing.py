@@ -106,15 +106,16 @@ def parse(ptx: str) -> Entry:
         {given: kind for kind, given in re.findall(r"\.param\s+\.(\w+)[^,]*?([\w$]+)\s*(?:,|$)", parameters.strip())},
         int(threads.group(1)) if threads else 128,
     )
-    _Body(entry).read(text[found.end() :])
+    body = text[found.end() :]
+    _Body(entry, set(re.findall(r"\bbra(?:\.uni)?\s+([\w$]+)", body))).read(body)
     return entry
 
 
 class _Body:
     """Reader of a kernel's body: scopes, declarations, labels, instructions."""
 
-    def __init__(self, entry: Entry) -> None:
-        self._entry = entry
+    def __init__(self, entry: Entry, targets: set[str]) -> None:
+        self._entry, self._targets = entry, targets
         self._scopes: list[dict[str, str]] = [{}]
         self._opened = 0
 
@@ -127,8 +128,10 @@ class _Body:
                 self._scopes.pop()
                 if not self._scopes:
                     return
-            elif label:
+            elif label in self._targets:
                 self._entry.labels[label] = self._new_block()
+            elif label:  # of debugging, to which nothing jumps
+                continue
             else:
                 self._statement(" ".join(statement.split()))
         raise PtxError(f"{self._entry.name}: no end")

@@ -8,11 +8,13 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ptx import schedule
 from ptx.errors import PtxError
 from ptx.numbers import BITS, TYPES, Array, as_type
 from ptx.parsing import Instruction, parse
@@ -67,6 +69,11 @@ class Program:
         self._names = list(self.entry.registers)
         self._parameters = {name: number for number, name in enumerate(self.entry.parameters)}
         self._blocks: dict[int, tuple[list[Step], Jump]] = {}
+
+    @cached_property
+    def ranks(self) -> NDArray[np.int64]:
+        """Place of each block in the order in which threads that have parted take their turns."""
+        return schedule.ranks(self.entry)
 
     @property
     def shared_grain(self) -> int:
