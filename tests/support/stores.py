@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import time
 import warnings
@@ -20,11 +19,6 @@ from lwta.dissection import Dissection, Embeddings, dissect
 from tests.support.worlds import ColourNetwork, embeddings, images, to_tensor
 
 COUNT = 30
-
-processes = multiprocessing.get_context("forkserver")  # so that what takes long to import is imported once
-processes.set_forkserver_preload(
-    ["lwta.dissection", "lwta.dissection.words.clip", "torchvision.transforms.v2.functional"]
-)
 
 
 class CountingClip:

@@ -20,7 +20,8 @@ from lwta.dissection.store import locking
 from lwta.dissection.store.contents import StoredActivations
 from lwta.dissection.store.folder import ShardFolder
 from lwta.support.files import TEMPORARY, remove_abandoned, temporary_file
-from tests.support.stores import COUNT, SlowTransform, World, dissect_apart, processes, same
+from tests.support.processes import processes
+from tests.support.stores import COUNT, SlowTransform, World, dissect_apart, same
 from tests.support.worlds import ColourNetwork
 
 NETWORK = "ColourNetwork"

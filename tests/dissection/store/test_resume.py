@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.stores import dissect_slowly, processes, same
+from tests.support.processes import processes
+from tests.support.stores import dissect_slowly, same
 
 COUNT, SHARD, KILLS = 240, 4, 20
 
