@@ -164,40 +164,50 @@ def non_negative(gram: Tensor, goal: Tensor) -> Tensor:
         >>> non_negative(torch.eye(2)[None], torch.tensor([[2.0, -1.0]]))
         tensor([[2., 0.]])
     """
-    weights = torch.zeros_like(goal)
-    support = torch.ones_like(goal, dtype=torch.bool)
+    found = torch.zeros_like(goal)
     pending = torch.arange(len(goal))  # neurons of which it is not known yet which weights are above 0
+    weights, support = found, torch.ones_like(goal, dtype=torch.bool)  # theirs, as are gram and goal
     for trial in range(TRIALS):
+        before = weights
         if trial >= PIVOTS:
-            weights[pending] = _swept(gram[pending], goal[pending], weights[pending])
-            support[pending] = weights[pending] > 0
-        exact, better = _with_support(gram[pending], goal[pending], support[pending])
-        settled = (better == support[pending]).all(1)
-        weights[pending] = torch.where(settled[:, None] | (trial < PIVOTS), exact.clamp_min(0), weights[pending])
-        support[pending] = better
-        pending = pending[~settled]
+            weights = _swept(gram, goal, weights)
+            support = weights > 0
+        exact, better = _with_support(gram, goal, support)
+        settled = (better == support).all(1)
+        weights = exact.clamp_min(0) if trial < PIVOTS else torch.where(settled[:, None], exact.clamp_min(0), weights)
+        support = better
+        if trial >= PIVOTS:  # what sweeps leave as it is stays so: some words say the same
+            settled |= (weights == before).all(1)
+        if bool(settled.any()):
+            found[pending[settled]] = weights[settled]
+            left = ~settled
+            pending, gram, goal, weights, support = (x[left] for x in (pending, gram, goal, weights, support))
         if not len(pending):
             break
-    return torch.where(weights > NEGLIGIBLE * weights.amax(1, keepdim=True), weights, 0)
+    found[pending] = weights
+    return torch.where(found > NEGLIGIBLE * found.amax(1, keepdim=True), found, 0)
 
 
 def _swept(gram: Tensor, goal: Tensor, weights: Tensor) -> Tensor:
     """Return the weights after some sweeps of descent in one coordinate after the other."""
     weights = weights.clone()
+    diagonal = gram.diagonal(dim1=1, dim2=2)
+    own = diagonal.clamp_min(1e-12)
+    coordinates = [part.unbind(1) for part in (gram, diagonal, own, goal, weights)]
     for _ in range(SWEEPS):
-        for k in range(goal.shape[1]):
-            own = gram[:, k, k].clamp_min(1e-12)
-            others = (gram[:, k] * weights).sum(1) - gram[:, k, k] * weights[:, k]
-            weights[:, k] = ((goal[:, k] - others) / own).clamp_min(0)
+        for row, of_itself, divisor, wanted, weight in zip(*coordinates, strict=True):
+            others = (row * weights).sum(1) - of_itself * weight
+            weight.copy_(((wanted - others) / divisor).clamp_min(0))
     return weights
 
 
 def _with_support(gram: Tensor, goal: Tensor, support: Tensor) -> tuple[Tensor, Tensor]:
     """Solve for the weights in a support (D, k); return them, and the support to try next, the same at the minimum."""
     inside = support[:, :, None] & support[:, None, :]
-    system = torch.where(inside, gram, torch.eye(goal.shape[1], dtype=gram.dtype)).double()
+    exactly = gram.double()
+    system = torch.where(inside, exactly, torch.eye(goal.shape[1], dtype=torch.float64))
     exact = torch.linalg.solve_ex(system, (goal * support).double()[..., None]).result[..., 0]
     exact = torch.where(exact.isfinite(), exact, -1)  # words that say the same: some of them leave
-    slope = (gram.double() @ exact[..., None])[..., 0] - goal
+    slope = (exactly @ exact[..., None])[..., 0] - goal
     falls = (slope < -1e-5 * goal.abs().amax(1, keepdim=True)) & ~support
     return exact.to(goal.dtype), (support & (exact >= 0)) | falls

@@ -36,7 +36,10 @@ def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
         device: CUDA device whose generator is seeded and restored too, beside the CPU's; others have none.
     """
     with torch.random.fork_rng([device] if device is not None and device.type == "cuda" else []):
-        torch.manual_seed(seed)
+        if device is None or device.type == "cpu":  # all others would be seeded too, and not restored
+            torch.default_generator.manual_seed(seed)
+        else:
+            torch.manual_seed(seed)
         yield
 
 

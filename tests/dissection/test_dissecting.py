@@ -37,20 +37,20 @@ def test_dead_neurons_have_no_label() -> None:
         assert labels[1].runner_ups == ()
         assert result.dead("act") == [1, 2]
     # all images look alike to CLIP, and the last unit is the same on all
-    reasons = [label.reason for label in dissected(probe=reds, abstain=False).labels("act")]
+    reasons = [label.reason for label in dissected(probe=reds, similarity="auto", abstain=False).labels("act")]
     assert reasons == [NOTHING, "never active", "never active", NOTHING]
 
 
 def test_neurons_that_no_word_fits_say_why() -> None:
     """The last two units of the layer both follow blue."""
-    result = dissected()
+    result = dissected(similarity="auto")
     red, green, *others = result.labels("act")
     assert (red.concept, green.concept, red.reason) == ("a red thing", "a green thing", None)
     for label in others:
         assert (label.concept, label.closest) == (None, "a blue thing")
         assert label.text() == "no word fits (closest: a blue thing)"
         assert label.reason is not None
-    few = dissected(probe=images(15)).labels("act")
+    few = dissected(probe=images(15), similarity="auto").labels("act")
     assert {label.reason for label in few} == {"only 15 images, too few to check a label (16 are needed)"}
     every = result.relabel(abstain=False).labels("act")
     assert [label.concept for label in every] == [f"a {word} thing" for word in ("red", "green", "blue", "blue")]
@@ -77,8 +77,12 @@ def test_batch_size_and_workers_change_nothing() -> None:
 
 
 def test_order_of_the_images_changes_nothing() -> None:
-    scores = [dissected(probe=probe).similarities("head") for probe in (images(30), images(30)[::-1])]
-    assert torch.equal(*scores)
+    for similarity in ("auto", "correlation"):
+        scores = [
+            dissected(probe=probe, similarity=similarity, layers="head").similarities("head")
+            for probe in (images(30), images(30)[::-1])
+        ]
+        assert torch.equal(*scores)
 
 
 def test_each_image_is_decoded_and_seen_once() -> None:

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from lwta import LWTA, LWTALinear, LWTAMlp, functional, set_eval_mode
+from tests.support.processes import together
 
 
 def _network() -> nn.Sequential:
@@ -17,8 +17,8 @@ def _network() -> nn.Sequential:
     return nn.Sequential(LWTALinear(8, 24, 12), LWTAMlp(24, 48, competitors=8), nn.Linear(24, 3))
 
 
-def _train_rank(rank: int, folder: str) -> None:
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
+def _train_rank(rank: int, folder: Path) -> None:
+    dist.init_process_group("gloo")
     model = DistributedDataParallel(_network())
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     torch.manual_seed(rank)
@@ -27,13 +27,13 @@ def _train_rank(rank: int, folder: str) -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    torch.save(model.module.state_dict(), f"{folder}/{rank}.pt")
+    torch.save(model.module.state_dict(), folder / f"{rank}.pt")
     dist.destroy_process_group()
 
 
 @pytest.mark.slow
 def test_two_processes_train_one_network(tmp_path: Path) -> None:
-    mp.spawn(_train_rank, args=(str(tmp_path),), nprocs=2)
+    together(_train_rank, tmp_path)
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
     initial = _network().state_dict()
     for name, value in first.items():

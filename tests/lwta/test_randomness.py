@@ -9,10 +9,10 @@ import pytest
 import torch
 import torch._inductor.config
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor, nn
 
 from lwta import LWTA, functional
+from tests.support.processes import together
 
 
 def _draw(seed: int | None = None) -> list[int]:
@@ -86,21 +86,21 @@ def test_compiled_and_eager_agree_under_one_explicit_seed_and_not_under_manual_s
         assert agree(None)
 
 
-def _draw_on_rank(rank: int, folder: str) -> None:
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
+def _draw_on_rank(rank: int, folder: Path) -> None:
+    dist.init_process_group("gloo")
     model = nn.parallel.DistributedDataParallel(nn.Sequential(nn.Linear(8, 8), LWTA(4)))
     found = []
     model.module[1].register_winners_hook(lambda _, winners: found.append(winners.indices))
     for seed in (3, 3 + rank):
         torch.manual_seed(seed)
         model(torch.ones(50, 8))
-    torch.save(found, f"{folder}/{rank}.pt")
+    torch.save(found, folder / f"{rank}.pt")
     dist.destroy_process_group()
 
 
 @pytest.mark.slow
 def test_ranks_with_one_seed_draw_the_same_winners(tmp_path: Path) -> None:
-    mp.spawn(_draw_on_rank, args=(str(tmp_path),), nprocs=2)
+    together(_draw_on_rank, tmp_path)
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
     assert torch.equal(first[0], second[0])
     assert not torch.equal(first[1], second[1])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import time
 import warnings
@@ -16,15 +15,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lwta.dissection import Dissection, Embeddings, dissect
-from tests.support.worlds import ColourNetwork, embeddings, images, to_tensor
+from lwta.dissection import Dissection, Embeddings, dissect, open_store
+from tests.support.worlds import SIMILARITY, ColourNetwork, embeddings, images, to_tensor
 
 COUNT = 30
-
-processes = multiprocessing.get_context("forkserver")  # so that what takes long to import is imported once
-processes.set_forkserver_preload(
-    ["lwta.dissection", "lwta.dissection.words.clip", "torchvision.transforms.v2.functional"]
-)
 
 
 class CountingClip:
@@ -58,8 +52,13 @@ class World:
     def dissect(self, store: Path | None = None, layers: Any = ("act", "head"), **changes: Any) -> Dissection:
         """As `dissect`, with the arguments of this world."""
         arguments = {"clip": self.clip, "concepts": self.clip.concepts, "transform": to_tensor, "batch_size": 4}
-        arguments |= {"progress": False, "store": store, "shard_images": 8}
+        arguments |= {"progress": False, "store": store, "shard_images": 8, "similarity": SIMILARITY}
         return dissect(self.model, layers, self.probe, **{**arguments, **changes})
+
+    def open(self, store: Path, concepts: Sequence[str] | None = None, **changes: Any) -> Dissection:
+        """As `open_store`, with the arguments of this world."""
+        arguments = {"clip": self.clip, "similarity": SIMILARITY}
+        return open_store(store, concepts=concepts or self.clip.concepts, **{**arguments, **changes})
 
     def calls(self) -> tuple[int, int]:
         """Images that the network and CLIP saw since this was last asked."""

@@ -11,11 +11,18 @@ from torch import nn
 
 from lwta import LWTA
 from lwta.dissection import Dissection, Embeddings, Explained, dissect
+from lwta.dissection.similarity import Correlation
 from tests.support.browser import Browser, find_chromium
 from tests.support.worlds import COLOURS, dissected, embeddings, images, to_tensor
 
 EVIL = '</script><img src=x onerror="alert(1)">'
 PAGES = ("index.html", "layer-01.html", "layer-02.html", "image-01.html")
+
+
+class Own(Correlation):
+    """A labeler without controls, which take as long as the pages."""
+
+    name = "own"
 
 
 def large() -> Dissection:
@@ -26,7 +33,7 @@ def large() -> Dissection:
     torch.manual_seed(0)
     clip = Embeddings(keys, torch.randn(60, 16), texts, torch.randn(200, 16))
     model = nn.Sequential(nn.Flatten(), nn.Linear(108, 3072), LWTA(24))
-    options = {"similarity": "correlation", "transform": to_tensor, "progress": False}
+    options = {"similarity": Own, "transform": to_tensor, "progress": False}
     return dissect(model, "2", probe, clip=clip, concepts=texts, **options)  # type: ignore[arg-type]
 
 
@@ -163,7 +170,6 @@ def test_has_names_for_a_screen_reader(browser: Browser, atlas: str, page: str) 
 def test_a_large_layer_is_ready_in_two_seconds(browser: Browser, tmp_path: Path) -> None:
     large().to_report(tmp_path)
     address = (tmp_path / "layer-01.html").as_uri()
-    seconds = min(browser.open(address) for _ in range(3))  # the first visit warms the disk, others may be disturbed
+    # two seconds is the aim; a busy machine may take three times as long, and disturb a visit
+    assert any(browser.open(address) < 2 * 3 for _ in range(3))
     assert len(visible(browser)) == 3072
-    print(f"3,072 neurons drawn, with scripts, in {seconds:.2f} s")
-    assert seconds < 2 * 3  # two seconds is the aim; a busy machine may take three times as long

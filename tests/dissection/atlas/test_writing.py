@@ -24,11 +24,6 @@ def atlas(result: Dissection, folder: Path, **options: object) -> dict[str, Page
     return {path.name: Page(path.read_text(encoding="utf-8")) for path in folder.glob("*.html")}
 
 
-def small(*positional: Any, **changes: Any) -> Dissection:
-    """The small world labelled by a similarity of one word, which takes less time than the default."""
-    return dissected(*positional, **{"similarity": "correlation", **changes})
-
-
 def indexed(folder: Path) -> list[list[Any]]:
     """Rows that the search over all layers looks through."""
     text = (folder / "concepts.js").read_text(encoding="utf-8")
@@ -37,7 +32,7 @@ def indexed(folder: Path) -> list[list[Any]]:
 
 
 def test_every_neuron_and_its_top_images(tmp_path: Path) -> None:
-    result = small()
+    result = dissected()
     pages = atlas(result, tmp_path / "new" / "report")
     assert set(pages) == {"index.html", "layer-01.html", "layer-02.html"}
     for layer, page in zip(result.layers, ("layer-01.html", "layer-02.html"), strict=True):
@@ -54,7 +49,7 @@ def test_every_neuron_and_its_top_images(tmp_path: Path) -> None:
 
 
 def test_functions_of_outputs_are_told(tmp_path: Path) -> None:
-    pages = atlas(small(layers=["act", "head", "head:identity"]), tmp_path)
+    pages = atlas(dissected(layers=["act", "head", "head:identity"]), tmp_path)
     told = ["after softmax" in pages[f"layer-0{number}.html"].text for number in (1, 2, 3)]
     assert told == [False, True, False]
     assert pages["index.html"].text.count("after softmax") == 1
@@ -63,7 +58,7 @@ def test_functions_of_outputs_are_told(tmp_path: Path) -> None:
 
 
 def test_links_lead_somewhere(tmp_path: Path) -> None:
-    result = small()
+    result = dissected()
     explained = [Explained(key, image, result.explain(image)) for key, image in images(2)]
     pages = atlas(result, tmp_path, explained=explained)
     anchors = {f"{name}#{tag['id']}" for name, page in pages.items() for _, tag in page.tags if "id" in tag}
@@ -76,7 +71,7 @@ def test_links_lead_somewhere(tmp_path: Path) -> None:
 
 
 def test_an_explained_image(tmp_path: Path) -> None:
-    result = small()
+    result = dissected()
     key, image = images(1)[0]
     explanation = result.explain(image, class_names=["ships", "trucks", "frogs"])
     page = atlas(result, tmp_path, explained=[Explained(key, image, explanation)])["image-01.html"]
@@ -90,7 +85,7 @@ def test_heat_maps_and_draws(tmp_path: Path) -> None:
     model = ColourNetwork()
     model.mean = nn.Identity()  # type: ignore[assignment]
     model.flat = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())  # type: ignore[assignment]
-    result = small(model, ["act"])
+    result = dissected(model, ["act"])
     key, image = images(2)[1]
     names = ["red", "green", "blue"]
     explanation = result.explain(image, class_names=names, target="green", versus="blue", draws=4)
@@ -108,20 +103,20 @@ def test_heat_maps_and_draws(tmp_path: Path) -> None:
         assert red > blue  # it is active there, and its output is positive
 
 
-def test_large_images_are_made_small(tmp_path: Path) -> None:
-    shown = atlas(small(probe=images(3, size=400)), tmp_path)["layer-01.html"]
+def test_large_images_are_made_dissected(tmp_path: Path) -> None:
+    shown = atlas(dissected(probe=images(3, size=400)), tmp_path)["layer-01.html"]
     with Image.open(tmp_path / str(shown.all("img")[0]["src"])) as image:
         assert max(image.size) == 128
 
 
 def test_a_second_run_writes_the_same_files(tmp_path: Path) -> None:
-    first = {path: path.read_bytes() for path in small().to_report(tmp_path).parent.rglob("*") if path.is_file()}
-    again = {path: path.read_bytes() for path in small().to_report(tmp_path).parent.rglob("*") if path.is_file()}
+    first = {path: path.read_bytes() for path in dissected().to_report(tmp_path).parent.rglob("*") if path.is_file()}
+    again = {path: path.read_bytes() for path in dissected().to_report(tmp_path).parent.rglob("*") if path.is_file()}
     assert first == again
 
 
 def test_nothing_comes_from_elsewhere(tmp_path: Path) -> None:
-    folder = small().to_report(tmp_path).parent
+    folder = dissected().to_report(tmp_path).parent
     for path in folder.glob("*.*"):
         assert "http" not in path.read_text(encoding="utf-8")
         assert "@import" not in path.read_text(encoding="utf-8")
@@ -131,7 +126,7 @@ def test_markup_in_names_is_only_text(tmp_path: Path) -> None:
     keys = [f'../{EVIL}"{i}' for i in range(3)]
     clip = Embeddings(keys, torch.eye(3), [EVIL, "b"], torch.eye(3)[:2])
     probe = [(key, image) for key, (_, image) in zip(keys, images(3), strict=True)]
-    result = small(probe=probe, clip=clip, concepts=[EVIL, "b"], similarity="soft_wpmi", abstain=False)
+    result = dissected(probe=probe, clip=clip, concepts=[EVIL, "b"], similarity="soft_wpmi", abstain=False)
     explained = [Explained(keys[0], probe[0][1], result.explain(probe[0][1], class_names=[EVIL, "b", "c"]))]
     pages = atlas(result, tmp_path, title=EVIL, explained=explained)
     for page in pages.values():
@@ -145,13 +140,13 @@ def test_markup_in_names_is_only_text(tmp_path: Path) -> None:
 
 def test_a_stream_has_no_pictures_but_keys(tmp_path: Path) -> None:
     clip = embeddings([key for key, _ in images(6)])
-    shown = atlas(small(probe=iter(images(6)), clip=clip), tmp_path)["layer-01.html"]
+    shown = atlas(dissected(probe=iter(images(6)), clip=clip), tmp_path)["layer-01.html"]
     assert shown.all("img") == []
     assert "red/000.png" in shown.text
 
 
 def test_dead_neurons_say_so(tmp_path: Path) -> None:
-    shown = atlas(small(probe=images(1)), tmp_path)["layer-01.html"]
+    shown = atlas(dissected(probe=images(1)), tmp_path)["layer-01.html"]
     assert "2 never active" in " ".join(shown.text.split())
     cards = {tag["id"]: str(tag["class"]) for tag in shown.all("details") if "id" in tag}
     assert [name for name, kind in cards.items() if "dead" in kind.split()] == ["neuron-1", "neuron-2"]
@@ -203,7 +198,7 @@ def test_labels_that_are_not_specific_are_pointed_out(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(108, 40))
     with torch.no_grad():  # forty neurons that see the red of the image above all
         model[1].weight.copy_(torch.eye(3)[0].repeat_interleave(36) + 0.02 * torch.randn(40, 108))
-    pages = atlas(small(model, "1:identity"), tmp_path)
+    pages = atlas(dissected(model, "1:identity"), tmp_path)
     (layer,) = json.loads((tmp_path / "layers.json").read_text(encoding="utf-8"))
     assert layer["trust"]["told_apart"] < 0.2
     assert "the labels are not specific" in layer["verdict"]
@@ -231,4 +226,4 @@ def test_a_labeler_of_ones_own_has_no_controls(tmp_path: Path) -> None:
 
 def test_top_must_be_positive(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="top must be at least 1, got 0"):
-        small().to_report(tmp_path, top=0)
+        dissected().to_report(tmp_path, top=0)

@@ -187,8 +187,8 @@ def test_label_indices_are_the_labels() -> None:
 
 def test_the_rule_of_abstention_is_kept_until_another_is_asked_for() -> None:
     result = dissected(abstain=False)
-    assert result.abstention is result.relabel().abstention is None
-    assert result.relabel(abstain=True).abstention == Abstention()
+    assert result.abstention is result.relabel(similarity="cos").abstention is None
+    assert result.relabel(similarity="cos", abstain=True).abstention == Abstention()
     checked = dissected()
     assert checked.relabel(similarity="cos").abstention == checked.abstention == Abstention()
-    assert checked.relabel(abstain=False).abstention is None
+    assert checked.relabel(similarity="cos", abstain=False).abstention is None

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from lwta.dissection import ClipEncoder, Concepts, SoftWPMI, open_store
+from lwta.dissection import ClipEncoder, Concepts, SoftWPMI
 from tests.support.stores import World
-from tests.support.worlds import dissected, embeddings, images
+from tests.support.worlds import dissected, images
 
 
 @pytest.mark.parametrize("text", ["a green thing", " A_Green-thing "])
@@ -110,6 +110,6 @@ def test_wrong_arguments(arguments: dict[str, Any], error: type[Exception], mess
 def test_a_store_finds_what_memory_does(tmp_path: Path) -> None:
     names = ["a red thing", "a blue thing"]
     memory, stored = World().dissect(concepts=names), World().dissect(tmp_path, concepts=names)
-    opened = open_store(tmp_path, concepts=names, clip=embeddings([key for key, _ in images(30)]))
+    opened = World().open(tmp_path, names)
     assert memory.search("a green thing") == stored.search("a green thing") == opened.search("a green thing")
     assert memory.audit() == stored.audit() == opened.audit()

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import nn
 
 from lwta import LWTA
-from lwta.dissection import Dissection, Embeddings, SoftWPMI, dissect, open_store
+from lwta.dissection import Dissection, Embeddings, SoftWPMI, dissect
 from lwta.dissection.moments.folds import fold_of
 from lwta.dissection.scoring import LayerScores, Scores, compare, trust_figures
 from lwta.dissection.scoring.judges import judge_probabilities
@@ -173,8 +173,7 @@ def test_labels_that_are_not_specific_are_said_to_be_so(told_apart: float, said:
 
 def test_a_store_scores_as_memory_does(tmp_path: Path) -> None:
     names = ["a red thing", "a green thing", "grey"]
-    memory, stored = World().dissect(), World().dissect(tmp_path)
-    opened = open_store(tmp_path, concepts=memory.concepts, clip=memory.clip)
+    memory, stored, opened = World().dissect(), World().dissect(tmp_path), World().open(tmp_path)
     first, *others = (one.scores(names, "head").to_dict() for one in (memory, stored, opened))
     for other in others:
         assert json.loads(json.dumps(other), parse_float=lambda x: round(float(x), 9)) == json.loads(

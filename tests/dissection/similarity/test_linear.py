@@ -60,6 +60,21 @@ def test_non_negative_weights_minimise_the_squared_distance(correlation: float) 
     assert float(slope[found == 0].min()) > -1e-4
 
 
+def test_words_that_say_the_same_take_a_few_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No system of equations has their weights; those that sweeps leave as they are predict as well as any."""
+    neurons: list[int] = []
+    swept = linear._swept
+    monkeypatch.setattr(linear, "_swept", lambda *of: neurons.append(len(of[0])) or swept(*of))  # type: ignore[func-returns-value]
+    X = torch.randn(20, 50, 2)[..., [0, 1, 0, 1, 0]]
+    y = X @ torch.tensor([2.0, -1, 1, 0, 0]) + 0.1 * torch.randn(20, 50)
+    gram, goal = X.mT @ X / 50, (X.mT @ y[..., None])[..., 0] / 50
+    found = non_negative(gram, goal)
+    assert neurons[0] == 20
+    assert sum(neurons) < 60  # of most neurons nothing changes after a time or two
+    wanted = torch.tensor(np.stack([nnls(x.numpy(), of.numpy())[0] for x, of in zip(X, y, strict=True)])).float()
+    torch.testing.assert_close(X @ found[..., None], X @ wanted[..., None], rtol=0, atol=1e-4)
+
+
 def test_weights_are_those_of_least_squares_for_their_target(monkeypatch: pytest.MonkeyPatch) -> None:
     """The target is a neuron's activation less that of those with which it would be confused."""
     fits: list[tuple[Tensor, Tensor, Tensor]] = []

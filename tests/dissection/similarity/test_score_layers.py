@@ -12,7 +12,7 @@ from lwta.dissection import dissect
 from lwta.dissection.moments.measuring import checked
 from lwta.dissection.recording.recording import Shard
 from lwta.dissection.similarity import SoftWPMI
-from tests.support.stores import processes
+from tests.support.processes import together
 from tests.support.worlds import ColourNetwork, dissected, embeddings, images, to_tensor
 
 PROBE = images(30)
@@ -94,8 +94,7 @@ def test_scores_of_another_shape_are_refused() -> None:
 
 def forgetful_process(rank: int, folder: Path) -> None:
     """One of two processes; what went wrong is written to a file."""
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    torch.distributed.init_process_group("gloo")
     try:
         dissected(similarity=Forgetful, store=folder / "store", shard_images=5)
     except Exception as error:
@@ -105,11 +104,7 @@ def forgetful_process(rank: int, folder: Path) -> None:
 
 @pytest.mark.slow
 def test_every_process_refuses_scores_that_are_missing(tmp_path: Path) -> None:
-    started = [processes.Process(target=forgetful_process, args=(rank, tmp_path)) for rank in range(2)]
-    for process in started:
-        process.start()
-    for process in started:
-        process.join()
+    together(forgetful_process, tmp_path)
     errors = [(tmp_path / f"error-{rank}").read_text() for rank in range(2)]
     assert all(error.startswith("ValueError: similarity must have a score") for error in errors)
 

@@ -19,13 +19,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from PIL import Image
 from torch import Tensor
 
-from lwta.dissection import Dissection, open_store
+from lwta.dissection import Dissection
 from lwta.dissection.store.checked_files import DamagedFileError
 from tests.support.stores import World, same
-from tests.support.worlds import ColourNetwork, to_tensor
+from tests.support.worlds import SIMILARITY, ColourNetwork, to_tensor
 
 LAYERS = ("act", "flat", "head")
-SIMILARITIES = ("auto", "soft_wpmi", "cos")  # the default first
+SIMILARITIES = (SIMILARITY, "auto", "soft_wpmi", "cos")
 NAMES = ("ColourNetwork", "second")
 REFUSALS = (ValueError, FileNotFoundError, DamagedFileError)
 
@@ -69,8 +69,8 @@ def in_memory(layers: tuple[str, ...], similarity: str) -> Dissection:
 
 
 @contextmanager
-def fsync(count: int = -1) -> Iterator[None]:
-    """Nothing waits for the disk; the process is killed where it would do so for the n-th time."""
+def fsync(count: int) -> Iterator[None]:
+    """The process is killed where it would wait for the disk for the n-th time."""
     left = [count]
 
     def counting(descriptor: int) -> None:
@@ -99,21 +99,21 @@ class Store(RuleBasedStateMachine):
     def begin(self, layers: tuple[str, ...]) -> None:
         self._folder = tempfile.TemporaryDirectory()
         self._store = Path(self._folder.name) / "store"
-        self.dissect(layers, SIMILARITIES[0], NAMES[0])
+        self.dissect(layers, SIMILARITY, NAMES[0])
 
     def teardown(self) -> None:
         self._folder.cleanup()
 
     @rule(layers=some_layers, similarity=similarities, name=names)
     def dissect(self, layers: tuple[str, ...], similarity: str, name: str) -> None:
-        with refused_in_words(), fsync():
+        with refused_in_words():
             assert same(record(self._store, layers, similarity=similarity, name=name), in_memory(layers, similarity))
 
     @rule(layers=some_layers, name=names, writes=st.integers(0, 60))
     def dissect_and_be_killed_while_writing(self, layers: tuple[str, ...], name: str, writes: int) -> None:
         try:
             with refused_in_words(), fsync(writes):
-                assert same(record(self._store, layers, name=name), in_memory(layers, SIMILARITIES[0]))
+                assert same(record(self._store, layers, name=name), in_memory(layers, SIMILARITY))
         except Killed:
             pass
 
@@ -123,11 +123,11 @@ class Store(RuleBasedStateMachine):
     ) -> None:
         def another() -> None:
             with refused_in_words():
-                assert same(record(self._store, others, name=name), in_memory(others, SIMILARITIES[0]))
+                assert same(record(self._store, others, name=name), in_memory(others, SIMILARITY))
 
-        with refused_in_words(), fsync():
+        with refused_in_words():
             transform = Interrupted(image, another)
-            assert same(record(self._store, layers, transform, name=name), in_memory(layers, SIMILARITIES[0]))
+            assert same(record(self._store, layers, transform, name=name), in_memory(layers, SIMILARITY))
 
     @rule(layers=some_layers, image=st.integers(0, 6), name=names)
     def dissect_and_be_killed_at_an_image(self, layers: tuple[str, ...], image: int, name: str) -> None:
@@ -135,18 +135,18 @@ class Store(RuleBasedStateMachine):
             raise Killed
 
         try:
-            with refused_in_words(), fsync():
+            with refused_in_words():
                 record(self._store, layers, Interrupted(image, die), name=name)
         except Killed:
             pass
 
     @rule(layers=some_layers, similarity=similarities, name=names)
     def reopen_and_relabel(self, layers: tuple[str, ...], similarity: str, name: str) -> None:
-        clip = world().clip
+        alone = world()
         with refused_in_words():
-            opened = open_store(self._store, clip=clip, concepts=clip.concepts, layers=list(layers), name=name)
-            assert same(opened, in_memory(layers, SIMILARITIES[0]))
-            assert same(opened.relabel(clip.concepts, similarity), in_memory(layers, similarity))
+            opened = alone.open(self._store, layers=list(layers), name=name)
+            assert same(opened, in_memory(layers, SIMILARITY))
+            assert same(opened.relabel(alone.clip.concepts, similarity), in_memory(layers, similarity))
 
     @rule(chance=st.randoms(use_true_random=False), kind=st.sampled_from(["flip", "truncate", "delete", "letter"]))
     def damage(self, chance: Any, kind: str) -> None:
@@ -164,9 +164,9 @@ class Store(RuleBasedStateMachine):
             data[place] = data[place] ^ (1 << chance.randrange(8)) if kind == "flip" else chance.choice(b"a1")
             path.write_bytes(data)
         for name in NAMES:
-            self.reopen_and_relabel(LAYERS, SIMILARITIES[0], name)
+            self.reopen_and_relabel(LAYERS, SIMILARITY, name)
             for layer in LAYERS:
-                self.reopen_and_relabel((layer,), SIMILARITIES[0], name)
+                self.reopen_and_relabel((layer,), SIMILARITY, name)
 
     @rule(chance=st.randoms(use_true_random=False))
     def begin_anew(self, chance: Any) -> None:

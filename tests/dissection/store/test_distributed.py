@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from tests.support.stores import COUNT, SlowTransform, World, dissect_together, processes
+from tests.support.processes import processes
+from tests.support.stores import COUNT, SlowTransform, World, dissect_together
 
 pytestmark = pytest.mark.slow
 

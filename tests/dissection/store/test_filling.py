@@ -14,7 +14,6 @@ import torch
 from PIL import Image
 from torch import nn
 
-from lwta.dissection import open_store
 from lwta.dissection.store import manifest as manifests
 from tests.support.stores import COUNT, World, other_clip, same, stop_after
 from tests.support.worlds import ColourNetwork, images, to_tensor
@@ -26,14 +25,13 @@ def files_of(store: Path, pattern: str) -> list[Path]:
     return sorted(path for path in store.glob(pattern) if path.is_file())
 
 
-@pytest.mark.parametrize("shard", [1, 7, 64, COUNT])
-@pytest.mark.parametrize("similarity", ["soft_wpmi", "cos"])
+@pytest.mark.parametrize(("shard", "similarity"), [(1, "cos"), (7, "soft_wpmi"), (64, "auto"), (COUNT, "soft_wpmi")])
 def test_any_shards_give_what_memory_gives(tmp_path: Path, shard: int, similarity: str) -> None:
     world = World(ColourNetwork("argmax"))
     stored = world.dissect(tmp_path, batch_size=1, shard_images=shard, similarity=similarity)
     assert len(files_of(tmp_path, f"{NETWORK}/layers/act/*")) == -(-COUNT // shard)
     assert same(stored, world.dissect(batch_size=1, similarity=similarity))
-    assert same(stored, open_store(tmp_path, clip=world.clip, concepts=world.clip.concepts, similarity=similarity))
+    assert same(stored, world.open(tmp_path, similarity=similarity))
 
 
 @pytest.mark.parametrize("shard", [1, 12, 100])
@@ -75,7 +73,7 @@ def test_a_further_layer_needs_the_network_alone(tmp_path: Path) -> None:
     assert world.calls() == (COUNT, 0)
     assert times == {path: path.stat().st_mtime_ns for path in files_of(tmp_path, "*/layers/act/*")}
     assert same(both, world.dissect(layers=["head", "act"]))
-    assert open_store(tmp_path, clip=world.clip, concepts=world.clip.concepts).layers == ["act", "head"]
+    assert world.open(tmp_path).layers == ["act", "head"]
 
 
 @pytest.mark.parametrize(("batch_size", "shard"), [(4, 8), (4, 20), (7, 14), (1, 1), (30, 30)])
@@ -100,7 +98,7 @@ def test_a_second_network_shares_the_embeddings(tmp_path: Path, batch_size: int,
     (manifest,) = files_of(store, "images-*/manifest.json")
     assert len(json.loads(manifest.read_bytes())["skipped"]) == 6
     with pytest.raises(ValueError, match="name must be one of 'ColourNetwork', 'second'"):
-        open_store(store, clip=world.clip, concepts=world.clip.concepts)
+        world.open(store)
 
 
 def truncated(data: bytes) -> bytes:
@@ -131,12 +129,12 @@ def test_damage_is_noticed_named_and_mended(
     else:
         path.write_bytes(damage(path.read_bytes()))
     if "layers" in pattern:  # labels by moments take none of these files; what reads them says so
-        opened = open_store(tmp_path, layers="act", clip=world.clip, concepts=world.clip.concepts)
+        opened = world.open(tmp_path, layers="act")
         assert repr(opened.labels("act")) == repr(first.labels("act"))
         with pytest.raises(ValueError, match=rf"{path.name} .*; dissect the network again"):
             opened.top_images("act", 0)
     with pytest.raises(ValueError, match=rf"{path.name} .*; dissect the network again"):
-        open_store(tmp_path, clip=world.clip, concepts=world.clip.concepts, similarity="soft_wpmi")
+        world.open(tmp_path, similarity="soft_wpmi")
     world.calls()
     with pytest.warns(UserWarning, match=rf"store: .*{path.name} .* recorded again"):
         mended = world.dissect(tmp_path)
@@ -317,7 +315,7 @@ def test_images_replaced_by_others_of_the_same_size_are_noticed(tmp_path: Path) 
     assert same(other, world.dissect())
     assert sorted(one.name[:7] for one in store.iterdir()) == ["ColourN", "images-", "images-", "second"]
     for name, expected in (("ColourNetwork", first), ("second", other)):
-        opened = open_store(store, name=name, clip=world.clip, concepts=world.clip.concepts)
+        opened = world.open(store, name=name)
         assert same(opened, expected)
 
 

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load
 from torch import Tensor
 
-from lwta.dissection import Dissection, open_store
+from lwta.dissection import Dissection
 from lwta.dissection.moments import measuring
 from lwta.dissection.moments.measuring import moments_of, sample_of
 from lwta.dissection.recording.recording import Recording, Shard
@@ -35,10 +35,6 @@ KEPT = {
     *(f"{layer}/{name}" for layer in ("act", "head") for name in ("moments-8", "sample", "tally")),
 }
 OF_ACT = sorted(name for name in KEPT if not name.startswith("head"))
-
-
-def opened(world: World, store: Path, concepts: Any = None, **changes: Any) -> Dissection:
-    return open_store(store, clip=world.clip, concepts=concepts or world.clip.concepts, **changes)
 
 
 def kept(store: Path) -> dict[str, Path]:
@@ -70,7 +66,7 @@ def equal_by_name(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Dissection]:
     """A store whose only layer is one of competition, and what was found when it was filled."""
     store = tmp_path_factory.mktemp("recorded") / "store"
-    return store, World().dissect(store, "act", similarity="correlation")
+    return store, World().dissect(store, "act")
 
 
 @pytest.fixture
@@ -99,7 +95,7 @@ def test_a_second_labelling_reads_no_shard(tmp_path: Path, no_reading: Any, simi
     before = times(tmp_path)
     no_reading()
     world.calls()
-    again = opened(world, tmp_path, OTHERS, similarity=similarity)
+    again = world.open(tmp_path, OTHERS, similarity=similarity)
     for result in (first.relabel(OTHERS, similarity), again, again.relabel(OTHERS, similarity)):
         for layer in result.layers:
             assert torch.equal(result.similarities(layer), expected.similarities(layer))
@@ -146,7 +142,7 @@ def test_moments_are_stale_when_the_embeddings_are_others(tmp_path: Path) -> Non
     """In the same folder, as if an encoder of the same fingerprint had changed its mind."""
     world = World()
     world.dissect(tmp_path)
-    before, old = times(tmp_path), tensors(opened(world, tmp_path).recording, "act")
+    before, old = times(tmp_path), tensors(world.open(tmp_path).recording, "act")
     other = CountingClip([key for key, _ in world.probe])
     other._inner = type("Same", (type(other._inner),), {"fingerprint": world.clip.fingerprint})(
         list(other._inner._image_rows), other_clip()._images, other._inner.concepts, other._inner._texts
@@ -210,7 +206,7 @@ def test_a_missing_file_is_computed_again_without_a_word(
 
 def labelled(store: Path) -> str:
     """The labels of a store that is opened, as a table; what was kept of its layer is all read."""
-    found = opened(World(), store, similarity="correlation")
+    found = World().open(store)
     sample_of(found.recording, "act")
     return str(found)
 
@@ -323,7 +319,7 @@ def test_a_pass_that_is_stopped_goes_on_and_changes_no_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layer: str, stops: tuple[int, ...]
 ) -> None:
     world = World()
-    world.dissect(tmp_path, layer, shard_images=2, batch_size=2, similarity="correlation")
+    world.dissect(tmp_path, layer, shard_images=2, batch_size=2)
     whole = tensors(recording_of(world, tmp_path, layer), layer)
     for path in kept(tmp_path).values():
         path.unlink()

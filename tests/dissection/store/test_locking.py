@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 import torch
 
-from lwta.dissection import open_store
 from lwta.dissection.store import locking
 from lwta.dissection.store.contents import StoredActivations
 from lwta.dissection.store.folder import ShardFolder
 from lwta.support.files import TEMPORARY, remove_abandoned, temporary_file
-from tests.support.stores import COUNT, SlowTransform, World, dissect_apart, processes, same
+from tests.support.processes import processes
+from tests.support.stores import COUNT, SlowTransform, World, dissect_apart, same
 from tests.support.worlds import ColourNetwork
 
 NETWORK = "ColourNetwork"
@@ -75,7 +75,7 @@ def test_commands_at_once_forget_nothing(tmp_path: Path, commands: str) -> None:
         for name in named:
             wanted = ShardFolder(tmp_path / "store" / name, "network").manifest["layers"]
             world.dissect(tmp_path / "store", wanted, batch_size=2, transform=transform, name=name)
-            open_store(tmp_path / "store", clip=world.clip, concepts=world.clip.concepts, name=name)
+            world.open(tmp_path / "store", name=name)
     assert world.calls() == (0, 0)
 
 
@@ -142,7 +142,7 @@ def test_a_complete_store_on_a_read_only_medium_is_used(tmp_path: Path, monkeypa
     world.calls()
     assert same(first, world.dissect(tmp_path))
     assert same(world.dissect(tmp_path, "head", similarity="cos"), World().dissect(layers="head", similarity="cos"))
-    assert same(first, open_store(tmp_path, clip=world.clip, concepts=world.clip.concepts))
+    assert same(first, world.open(tmp_path))
     assert world.calls() == (0, 0)
     with pytest.raises(OSError, match="Read-only file system"):
         world.dissect(tmp_path, "flat")

@@ -66,7 +66,7 @@ def test_a_changed_letter_of_a_manifest_without_checksum_is_never_a_traceback(tm
     world = World(ColourNetwork("argmax"), count=9)
     world.dissect(tmp_path)
     of_version_0_1_0(tmp_path)
-    first = open_store(tmp_path, clip=world.clip, concepts=world.clip.concepts)
+    first = world.open(tmp_path)
     (path,) = tmp_path.glob(f"{NETWORK if kind == 'network' else 'images-*'}/{MANIFEST}")
     data, chance, opened = path.read_bytes(), random.Random(0), 0
     for _ in range(60):
@@ -74,7 +74,7 @@ def test_a_changed_letter_of_a_manifest_without_checksum_is_never_a_traceback(tm
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
-                result = open_store(tmp_path, clip=world.clip, concepts=world.clip.concepts, layers=["act", "head"])
+                result = world.open(tmp_path, layers=["act", "head"])
         except (ValueError, FileNotFoundError):
             continue
         opened += 1
@@ -168,7 +168,7 @@ class TestOfVersion010:
         before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
         world.calls()
         assert same(first, world.dissect(tmp_path, "act"))
-        assert same(first, open_store(tmp_path, clip=world.clip, concepts=world.clip.concepts))
+        assert same(first, world.open(tmp_path))
         check_network(tmp_path, world.model)
         assert world.calls() == (0, 0)
         assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
@@ -197,11 +197,11 @@ class TestOfVersion010:
         first = world.dissect(tmp_path, "act", clip=old)
         of_version_0_1_0(tmp_path)
         world.calls()
-        assert same(first, open_store(tmp_path, clip=inner, concepts=inner.concepts))
+        assert same(first, world.open(tmp_path, clip=inner))
         assert same(first, world.dissect(tmp_path, "act", clip=inner))
         assert world.calls() == (0, 0)
         with pytest.raises(ValueError, match="clip must be the encoder with which"):
-            open_store(tmp_path, clip=with_a_word_more(inner), concepts=["new"])
+            world.open(tmp_path, ["new"], clip=with_a_word_more(inner))
 
 
 def with_a_word_more(before: Embeddings) -> Embeddings:
@@ -213,9 +213,9 @@ def test_embeddings_with_a_word_more_open_the_store(tmp_path: Path) -> None:
     world = World()
     first, more = world.dissect(tmp_path), with_a_word_more(embeddings([key for key, _ in images(COUNT)]))
     world.calls()
-    assert same(first, open_store(tmp_path, clip=more, concepts=world.clip.concepts))
+    assert same(first, world.open(tmp_path, clip=more))
     assert same(first, world.dissect(tmp_path, clip=more))
-    opened = open_store(tmp_path, clip=more, concepts=["new", "a blue thing"])
+    opened = world.open(tmp_path, ["new", "a blue thing"], clip=more)
     assert same(opened, world.dissect(tmp_path, clip=more, concepts=["new", "a blue thing"]))
     assert world.calls() == (0, 0)
     assert same(opened, world.dissect(clip=more, concepts=["new", "a blue thing"]))

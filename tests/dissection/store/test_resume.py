@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.stores import dissect_slowly, processes, same
+from tests.support.processes import processes
+from tests.support.stores import dissect_slowly, same
 
-COUNT, SHARD, KILLS = 240, 4, 20
+COUNT, SHARD, KILLS = 120, 4, 10
 
 
 def lines(log: Path) -> list[str]:
@@ -21,7 +22,7 @@ def lines(log: Path) -> list[str]:
 
 
 @pytest.mark.slow
-def test_killed_twenty_times(tmp_path: Path) -> None:
+def test_killed_ten_times(tmp_path: Path) -> None:
     """Each time at a random moment, a few images after it went on; at most one shard is recorded again each time."""
     store, log, chance = tmp_path / "store", tmp_path / "log", random.Random(0)
     kills = 0

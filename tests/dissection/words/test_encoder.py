@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -60,19 +61,27 @@ def value(number: float) -> Change:
 
 def dissected(clip: Any, **changes: Any) -> Dissection:
     keywords = {"concepts": embeddings(KEYS).concepts, "transform": to_tensor, "batch_size": 5, "progress": False}
+    keywords["similarity"] = "correlation"
     return dissect(ColourNetwork(), ["act", "head"], PROBE, clip=clip, **{**keywords, **changes})
 
 
-@pytest.mark.parametrize("similarity", SIMILARITIES)
-@pytest.mark.parametrize("number", [NAN, INF, -INF])
-def test_an_embedding_that_is_not_finite_is_refused_by_name(similarity: str, number: float, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def labelled() -> Dissection:
+    """A dissection of which nothing is wrong."""
+    return dissected(Clip())
+
+
+@pytest.mark.parametrize(("similarity", "number"), list(zip(SIMILARITIES, cycle([NAN, INF, -INF]))))
+def test_an_embedding_that_is_not_finite_is_refused_by_name(
+    similarity: str, number: float, labelled: Dissection, tmp_path: Path
+) -> None:
     with pytest.raises(ValueError, match=f"clip gave a value that is not finite for image '{KEYS[7]}'$"):
         dissected(Clip(image=value(number)), similarity=similarity, store=tmp_path)
     assert not list(tmp_path.glob("**/00001*"))  # the shard of that image
     with pytest.raises(ValueError, match=r"clip gave a value that is not finite for concept 'a green thing'$"):
         dissected(Clip(concept=value(number)), similarity=similarity)
     with pytest.raises(ValueError, match=r"concept 'a green thing'$"):
-        replace(dissected(Clip()), clip=Clip(concept=value(number))).relabel(similarity=similarity)
+        replace(labelled, clip=Clip(concept=value(number))).relabel(similarity=similarity)
 
 
 def test_an_overflowing_clip_is_refused_by_name() -> None:
@@ -87,12 +96,11 @@ def test_an_overflowing_clip_is_refused_by_name() -> None:
             dissected(clip, concepts=["circle", "square"])
 
 
-def test_directions_are_all_that_counts() -> None:
+def test_directions_are_all_that_counts(labelled: Dissection) -> None:
     """An encoder that does not normalise, or whose numbers have another type, labels as one that does."""
-    plain = dissected(Clip())
     for change in (lambda row: row * 7, lambda row: row * 1e-30, lambda row: row * 3e38):
         for clip in (Clip(image=change), Clip(concept=change)):
-            assert torch.equal(dissected(clip).similarities("head"), plain.similarities("head"))
+            assert torch.equal(dissected(clip).similarities("head"), labelled.similarities("head"))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=label)
@@ -144,14 +152,15 @@ def test_images_and_concepts_of_other_lengths_are_refused() -> None:
         dissected(Short())
 
 
-@pytest.fixture
-def unchecked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(scope="module")
+def unchecked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store of a version that did not look at embeddings, with a NaN in one."""
-    with monkeypatch.context() as patch:
+    store = tmp_path_factory.mktemp("unchecked")
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(one_pass, "checked_embeddings", lambda features, kind, owners: features)
         with pytest.raises(ValueError, match="recorded embeddings must be finite"):
-            dissected(Clip(image=value(NAN)), store=tmp_path, shard_images=5)
-    return tmp_path
+            dissected(Clip(image=value(NAN)), store=store, shard_images=5)
+    return store
 
 
 @pytest.mark.parametrize("similarity", SIMILARITIES)

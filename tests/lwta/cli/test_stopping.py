@@ -151,8 +151,14 @@ def _training(photos: Path, out: Path, *more: str) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("group", [False, True], ids=["the process", "its group"])
-@SIGNALS
+@pytest.mark.parametrize(
+    ("signum", "group"),
+    [
+        pytest.param(signal.SIGINT, True, id="Ctrl-C in a terminal"),
+        pytest.param(signal.SIGTERM, True, id="the end of a job"),
+        pytest.param(signal.SIGHUP, False, id="the process alone"),
+    ],
+)
 def test_a_training_that_is_stopped_keeps_its_checkpoint(
     photos: Path, tmp_path: Path, signum: int, group: bool
 ) -> None:

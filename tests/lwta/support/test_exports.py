@@ -7,12 +7,14 @@ import errno
 import json
 import os
 import threading
+from functools import cache
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lwta.dissection import Dissection
 from lwta.support.exports import as_csv, as_json, escaped_cell, unescaped_cell, write_file, write_json
 from tests.support.worlds import dissected
 
@@ -47,11 +49,16 @@ def test_json_reads_back_and_holds_nothing_that_a_terminal_would_obey(text: str)
     assert all(character == "\n" or character.isprintable() or ord(character) > 0x9F for character in written)
 
 
+@cache
+def labelled() -> Dissection:
+    return dissected()
+
+
 def write_with(way: str, path: Path) -> None:
     if way == "json":
         write_json({"a": 1}, path)
     else:
-        dissected().to_csv(path)
+        labelled().to_csv(path)
 
 
 @pytest.mark.parametrize("way", ["json", "csv"])

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +10,10 @@ import torch
 from torch import nn
 
 from lwta import LWTA
+from lwta.support.processes import launched
 from lwta.training import Recipe, TensorBatches, train
 from lwta.training.trainer import Trainer
+from tests.support.processes import together
 
 RECIPE = Recipe(epochs=3, batch_size=8, optimizer="momentum", lr=0.01)
 
@@ -157,39 +156,33 @@ def test_values_are_looked_at_only_where_an_epoch_ends_or_a_checkpoint_is_writte
     assert looked == [8]
 
 
-SCRIPT = """
-import os, sys, torch
-from torch import nn
-from lwta import LWTA
-from lwta.training import Group, Recipe, TensorBatches, train
-group = Group(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
-torch.manual_seed(0)
-inputs, targets = torch.randint(256, (40, 1, 4, 4), dtype=torch.uint8), torch.arange(40) % 2
-class Failing(nn.Module):
+class FailingInOne(nn.Module):
+    """Finite in the backward pass; the loss alone is lost, in the second of two processes."""
+
     steps = 0
-    def forward(self, x):  # finite in the backward pass; the loss alone is lost, in one process
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         self.steps += self.training
-        return x.masked_fill(torch.ones_like(x, dtype=bool), float("nan")) if self.steps == 6 and group.rank else x
-model = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), LWTA(2), nn.Linear(8, 2), Failing())
-batches = TensorBatches(inputs, targets, 10, group=group, shuffle=True)
-try:
-    train(model, (batches, None), recipe=Recipe(epochs=2, batch_size=10, optimizer="momentum", lr=0.1), out=sys.argv[1],
-          device="cpu", checkpoint_every=1, progress=False)
-except ValueError as error:
-    open(f"{sys.argv[1]}/said{group.rank}", "w").write(str(error))
-"""
+        lost = self.steps == 6 and launched().rank == 1
+        return x.masked_fill(torch.ones_like(x, dtype=torch.bool), float("nan")) if lost else x
+
+
+def diverging(rank: int, out: Path) -> None:
+    """One of two processes; what went wrong is written to a file."""
+    torch.manual_seed(0)
+    inputs, targets = torch.randint(256, (40, 1, 4, 4), dtype=torch.uint8), torch.arange(40) % 2
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), LWTA(2), nn.Linear(8, 2), FailingInOne())
+    batches = TensorBatches(inputs, targets, 10, group=launched(), shuffle=True)
+    recipe = Recipe(epochs=2, batch_size=10, optimizer="momentum", lr=0.1)
+    with pytest.raises(ValueError, match="finite") as raised:
+        train(model, (batches, None), recipe=recipe, out=out, device="cpu", checkpoint_every=1, progress=False)
+    (out / f"said{rank}").write_text(str(raised.value))
 
 
 @pytest.mark.slow
 def test_processes_decide_together(tmp_path: Path) -> None:
     """The loss of one of two is lost in the second step of the second epoch: both end, and the checkpoint stays."""
-    (tmp_path / "script.py").write_text(SCRIPT)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [*torchrun, str(tmp_path / "script.py"), str(tmp_path)]
-    result = subprocess.run(
-        command, capture_output=True, text=True, timeout=170, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
-    assert result.returncode == 0, result.stderr
+    together(diverging, tmp_path)
     said = [(tmp_path / f"said{rank}").read_text() for rank in range(2)]
     assert said[0] == said[1]
     assert "no longer finite in epoch 1" in said[0]
