@@ -54,7 +54,7 @@ def test_converted_network_copies_and_pickles() -> None:
 @pytest.mark.slow
 def test_converted_block_compiles_without_graph_breaks() -> None:
     block = convert(torchvision.models.resnet18().layer1[0], 4, example_input=torch.randn(1, 64, 8, 8))
-    compiled = torch.compile(block, fullgraph=True)
+    compiled = torch.compile(block, fullgraph=True, backend="aot_eager")
     for _ in range(2):
         compiled(torch.randn(2, 64, 8, 8)).sum().backward()
     assert block.conv1.weight.grad.isfinite().all()
@@ -161,7 +161,7 @@ def test_branches_without_competition_at_the_addition_keep_their_call_sites() ->
 def test_compiled_call_sites_are_right_in_every_thread() -> None:
     torch._dynamo.reset()  # each thread has a frame of its own, of which there are so many in a process
     model = convert(_SharedActivation(), 4, eval_mode="argmax").eval()
-    compiled = torch.compile(model, fullgraph=True)
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     inputs = torch.randn(32, 4, 8)
     with ThreadPoolExecutor(8) as pool:
         for x, y in zip(inputs, pool.map(compiled, inputs), strict=True):

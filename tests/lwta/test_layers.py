@@ -229,8 +229,9 @@ def test_trains_under_compile_without_graph_breaks() -> None:
 
 @pytest.mark.slow
 def test_deit_with_competition_trains_and_evaluates() -> None:
-    model = timm.create_model("deit_tiny_patch16_224", act_layer=partial(LWTA, competitors=8), num_classes=5)
-    images, labels = torch.randn(2, 3, 224, 224), torch.tensor([1, 3])
+    act = partial(LWTA, competitors=8)
+    model = timm.create_model("deit_tiny_patch16_224", act_layer=act, img_size=64, num_classes=5)
+    images, labels = torch.randn(2, 3, 64, 64), torch.tensor([1, 3])
     shares: list[float] = []
     for module in model.modules():
         if isinstance(module, LWTA):
