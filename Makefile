@@ -29,6 +29,7 @@ coverage: $(VENV)/.test-installed
 bench: $(VENV)/.test-installed
 	$(BIN)/python -m benchmarks kernels --json benchmarks/results/kernels-$(shell $(BIN)/python -c 'import torch; print("gpu" if torch.cuda.is_available() else "cpu")' 2>/dev/null).json
 	$(BIN)/python -m benchmarks static --json benchmarks/results/static.json
+	$(BIN)/python -m benchmarks faults --json benchmarks/results/injected-faults.json
 	$(BIN)/python -m benchmarks dissection --json benchmarks/results/dissection-cpu.json
 	$(BIN)/python -m benchmarks accuracy --json benchmarks/results/accuracy-cpu.json
 	$(BIN)/python -m benchmarks.report

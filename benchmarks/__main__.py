@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.machine import describe
 
-SUITES = ("kernels", "static", "counts", "dissection", "accuracy", "labels")
+SUITES = ("kernels", "static", "counts", "faults", "dissection", "accuracy", "labels")
 QUICK = ("dissection", "accuracy", "labels")
 
 

@@ -48,9 +48,12 @@ def fault_figures(record: dict[str, Any]) -> str:
     body = []
     for fault in faults:
         own = [row for row in record["rows"] if row["fault"] == fault]
-        body.append([fault, *(sum(row[figure] for row in own) for figure in ("injected", "reported", "equivalent"))])
-    return "Faults put into the compiled code, and what became of them:\n\n" + markdown_table(
-        ["fault", "injected", "reported", "shown equivalent"], body
+        figures = ("injected", "reported", "changed", "equivalent")
+        body.append([fault, *(sum(row[figure] for row in own) for figure in figures)])
+    return (
+        "Faults put into the compiled code, one at a time, and what became of them. Of stores, masks and shuffles a "
+        "few of each kernel, of all else every one:\n\n"
+        + markdown_table(["fault", "injected", "reported", "else another result", "shown equivalent"], body)
     )
 
 

@@ -22,6 +22,7 @@ from ptx.groups import Groups
 from ptx.numbers import Array, noise_of
 from ptx.program import Jump, Mask, Program
 from ptx.shared_memory import SharedMemory
+from ptx.trace import Event, Passed
 
 WARP = 32
 
@@ -36,6 +37,8 @@ class Options:
     """Whether memory transactions are counted."""
     approximate: bool = False
     """Whether approximate instructions are as wrong as NVIDIA documents that they may be; else they are exact."""
+    trace: list[Event] | None = None
+    """Where uses of shared memory are noted, and what orders them, if that is asked for."""
 
 
 class Machine:
@@ -71,7 +74,7 @@ class Machine:
         self.number = np.repeat(np.asarray(numbers, np.int32), self.per_program)
         self.warp = (thread % self.per_program // WARP).astype(np.int16)
         self.everyone = np.ones(self.threads, bool)
-        self.shared = SharedMemory(len(numbers), shared, options.checked, program.shared_grain)
+        self.shared = SharedMemory(len(numbers), shared, options.checked, program.shared_grain, options.trace)
         self.shared_start = thread // self.per_program * self.shared.size
         self.interval = np.zeros(self.threads, np.int32)
         """Number of barriers that each thread has passed."""
@@ -146,7 +149,7 @@ class Machine:
             while True:
                 mask = None
                 if at is not None:  # threads are in several places
-                    self._release(at >= end, waiting)
+                    self._release(at, waiting)
                     if waiting.all() or (at[~waiting] == end).all():
                         raise PtxError(f"{self.program.entry.name}: threads wait at a barrier that others never reach")
                     turn = np.where(waiting, end + 1, self.program.ranks[at]).argmin()
@@ -190,16 +193,31 @@ class Machine:
             raise PtxError(f"{where}: a barrier under a condition")
         if mask is None or at is None:  # all are in one place
             self.interval += 1
+            self._note_barrier(block, self.everyone)
             return
         here = self.by_warp(mask | (at >= len(self.program.entry.blocks)))  # threads that have ended do not count
         if (self.by_warp(mask).any(1) & ~here.all(1)).any():
             raise PtxError(f"{where}: part of a warp takes part")
         waiting |= mask
 
-    def _release(self, ended: NDArray[np.bool_], waiting: NDArray[np.bool_]) -> None:
+    def _release(self, at: NDArray[Any], waiting: NDArray[np.bool_]) -> None:
         """Let the programs go on of which all threads wait or have ended."""
         if waiting.any():
+            ended = at >= len(self.program.entry.blocks)
             ready = (waiting | ended).reshape(-1, self.per_program).all(1)
             released = np.repeat(ready, self.per_program) & waiting
             waiting &= ~released
             self.interval[released] += 1
+            for following in np.unique(at[released]):
+                self._note_barrier(int(following) - 1, released & (at == following))
+
+    def _note_barrier(self, block: int, threads: NDArray[np.bool_]) -> None:
+        """Note that threads pass the barrier at the end of a block."""
+        if self.options.trace is not None:
+            programs = np.flatnonzero(threads.reshape(-1, self.per_program).any(1))
+            self.note(Passed(self.program.entry.blocks[block][-1], programs))
+
+    def note(self, event: Event) -> None:
+        """Note what shared memory is used for, if that is asked for."""
+        if self.options.trace is not None:
+            self.options.trace.append(event)

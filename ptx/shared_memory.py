@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptx.errors import PtxError
+from ptx.parsing import Instruction
+from ptx.trace import Event, Started, Use
 
 NEVER = -1
 SEVERAL = -2
@@ -33,12 +35,16 @@ class SharedMemory:
         size: bytes of one program.
         checked: whether hazards are looked for.
         grain: size in bytes of the smallest access, the unit in which use is remembered.
+        trace: list to note uses in.
     """
 
-    def __init__(self, programs: int, size: int, checked: bool = True, grain: int = 2) -> None:
+    def __init__(
+        self, programs: int, size: int, checked: bool = True, grain: int = 2, trace: list[Event] | None = None
+    ) -> None:
         self._limit, self.size = size, -(-size // 16) * 16
         self._bytes = np.full(programs * self.size, 0xFF, np.uint8)
-        self._checked, self._grain = checked, grain
+        self._checked, self._grain, self._trace = checked, grain, trace
+        self._note(Started(programs, self.size))
         grains = self._bytes.size // grain if checked else 0
         self._written, self._read = np.full(grains, NEVER, np.int32), np.full(grains, NEVER, np.int32)
         self._writer, self._reader = np.zeros(grains, np.int16), np.zeros(grains, np.int16)
@@ -81,7 +87,7 @@ class SharedMemory:
         warp: NDArray[np.int16],
         interval: NDArray[np.int32],
         write: bool,
-        where: object,
+        where: Instruction,
     ) -> None:
         """Note that threads use ``size`` bytes each from ``index`` on.
 
@@ -97,6 +103,7 @@ class SharedMemory:
             PtxError: nothing orders this use after an earlier one.
         """
         self._time += 1
+        self._note(Use(where, index, size, warp, write))
         for at in self._grains(index, size):
             self._refuse(self._copied[at], where, "shared memory that an asynchronous copy is writing")
             if write:
@@ -121,6 +128,10 @@ class SharedMemory:
         now = np.where(shared, np.int16(SEVERAL), warp)
         self._read[at], self._reader[at] = interval, now
         self._reader[at[self._reader[at] != now]] = SEVERAL  # several warps read it with this very instruction
+
+    def _note(self, event: Event) -> None:
+        if self._trace is not None:
+            self._trace.append(event)
 
     @staticmethod
     def _refuse(wrong: NDArray[np.bool_], where: object, what: str) -> None:

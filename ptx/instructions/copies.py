@@ -13,6 +13,7 @@ from ptx.groups import Operation
 from ptx.instructions.memory import load_global, shared_index, write
 from ptx.parsing import Instruction
 from ptx.program import Mask, Program, Step
+from ptx.trace import Waited
 
 if TYPE_CHECKING:
     from ptx.machine import Machine
@@ -38,7 +39,7 @@ def _copy(program: Program, instruction: Instruction) -> Step:
         return lambda machine, mask: machine.copies.commit(machine.active(mask))
     if parts == ["wait_group"]:
         last = int(instruction.operands[0], 0)
-        return lambda machine, mask: _wait(machine, machine.active(mask), last)
+        return lambda machine, mask: _wait(machine, machine.active(mask), last, instruction)
     if parts[0] not in ("ca", "cg") or parts[1:3] != ["shared", "global"] or len(parts) > 3:
         raise PtxError(f"unknown: {instruction}")
     to, source, size = instruction.operands[:3]
@@ -63,10 +64,12 @@ def _copy(program: Program, instruction: Instruction) -> Step:
     return step
 
 
-def _wait(machine: Machine, active: NDArray[np.bool_], last: int) -> None:
+def _wait(machine: Machine, active: NDArray[np.bool_], last: int, where: Instruction) -> None:
     """Complete all groups of copies of the active threads but the last few."""
     memory = machine.shared.view(_WORD)
-    for copy in machine.copies.finish(active, last):
+    finished = machine.copies.finish(active, last)
+    machine.note(Waited(where, active, machine.copies.committed.copy(), last, finished))
+    for copy in finished:
         count = copy.words.shape[1]
         write(memory, copy.index[:, None] // 4 + np.arange(count), copy.words, copy.where)
         machine.shared.end_copy(copy.index, 4 * count, machine.warp[copy.units], machine.interval[copy.units])

@@ -58,7 +58,9 @@ def _transposed(words: NDArray[np.uint32]) -> NDArray[np.uint32]:
     return np.ascontiguousarray(halves.transpose(0, 2, 1)).reshape(-1, 64).view(_WORD)
 
 
-def _touch(machine: Machine, index: NDArray[np.int64], live: NDArray[np.bool_], write: bool, where: object) -> None:
+def _touch(
+    machine: Machine, index: NDArray[np.int64], live: NDArray[np.bool_], write: bool, where: Instruction
+) -> None:
     lanes = np.repeat(live, 32)
     flat = index.reshape(-1)[lanes]
     machine.shared.touch(flat, 4, machine.warp[lanes], machine.interval[lanes], write, where)

@@ -57,7 +57,7 @@ def _store(program: Program, instruction: Instruction) -> Step:
 
 
 def load_global(
-    machine: Machine, address: Array, dtype: np.dtype[Any], count: int, mask: Mask, where: object
+    machine: Machine, address: Array, dtype: np.dtype[Any], count: int, mask: Mask, where: Instruction
 ) -> list[NDArray[Any]]:
     """Read ``count`` numbers a thread from global memory; 0 for the threads outside the mask."""
     out = [np.zeros(machine.threads, dtype) for _ in range(count)]
@@ -72,7 +72,7 @@ def load_global(
     return out
 
 
-def _store_global(machine: Machine, address: Array, values: list[Array], mask: Mask, where: object) -> None:
+def _store_global(machine: Machine, address: Array, values: list[Array], mask: Mask, where: Instruction) -> None:
     """Write numbers of each thread to global memory."""
     dtype, memory = np.asarray(values[0]).dtype, machine.memory
     size, count = dtype.itemsize, len(values)
@@ -107,7 +107,7 @@ def shared_index(
 
 
 def load_shared(
-    machine: Machine, address: Array, dtype: np.dtype[Any], count: int, mask: Mask, where: object
+    machine: Machine, address: Array, dtype: np.dtype[Any], count: int, mask: Mask, where: Instruction
 ) -> list[NDArray[Any]]:
     """Read ``count`` numbers a thread from shared memory; 0 for the threads outside the mask."""
     active, wide = machine.active(mask), dtype.itemsize * count
@@ -123,7 +123,7 @@ def load_shared(
     return out
 
 
-def store_shared(machine: Machine, address: Array, values: list[Array], mask: Mask, where: object) -> None:
+def store_shared(machine: Machine, address: Array, values: list[Array], mask: Mask, where: Instruction) -> None:
     """Write numbers of each thread to shared memory."""
     dtype = np.asarray(values[0]).dtype
     active, wide = machine.active(mask), dtype.itemsize * len(values)

@@ -22,6 +22,7 @@ from ptx.numbers import Array
 from ptx.parsing import Instruction, elements
 from ptx.program import Mask, Program, Step
 from ptx.shared_memory import SEVERAL
+from ptx.trace import Fenced, Waited
 
 if TYPE_CHECKING:
     from ptx.machine import Machine
@@ -48,6 +49,8 @@ class Product(Operation):
     """What the registers of A hold, (groups, registers, threads of a group); none if A is in shared memory."""
     registers: tuple[int, ...]
     """Numbers of the registers of A."""
+    results: tuple[int, ...]
+    """Numbers of the registers of D."""
 
 
 class _Form(NamedTuple):
@@ -127,7 +130,7 @@ def _multiply(program: Program, instruction: Instruction, form: _Form) -> Step:
             a = _tile(machine, read_a[0](machine), 64, form.size, form.a_transposed, live, instruction)
             tiles.append(a)
             A = _fetch(machine, a, form)
-        _begin(machine, tiles, form, fragment, of_a, live, instruction)
+        _begin(machine, tiles, form, fragment, (of_a, numbers), live, instruction)
         B = _fetch(machine, b, form)
         accumulators = _accumulators(machine, numbers, live.size)
         C = fragments(machine, list(accumulators.values.view(np.float32)))
@@ -178,15 +181,15 @@ def _begin(
     tiles: list[NDArray[np.int64]],
     form: _Form,
     fragment: NDArray[Any],
-    registers: tuple[int, ...],
+    registers: tuple[tuple[int, ...], tuple[int, ...]],
     live: NDArray[np.bool_],
-    where: object,
+    where: Instruction,
 ) -> None:
-    """Note that a product is under way: what it reads must stay as it is."""
+    """Note that a product is under way, with registers of A and of D: what it reads must stay as it is."""
     units = np.flatnonzero(live)
     index = np.concatenate([tile.reshape(live.size, -1) for tile in tiles], 1)[units]
-    held = fragment.reshape(len(registers), live.size, GROUP).transpose(1, 0, 2)[units]
-    product = Product(units, machine.products.committed[units], index, form.size, held, registers)
+    held = fragment.reshape(len(registers[0]), live.size, GROUP).transpose(1, 0, 2)[units]
+    product = Product(units, machine.products.committed[units], index, form.size, held, *registers)
     _touch(machine, product, where)
     machine.shared.begin_read(index, form.size, machine.warp[units * GROUP], where)
     machine.products.add(product)
@@ -228,7 +231,7 @@ def _field(bits: NDArray[np.uint64], low: int, length: int) -> NDArray[np.int64]
     return ((bits >> np.uint64(low)) & np.uint64((1 << length) - 1)).astype(np.int64)
 
 
-def _touch(machine: Machine, product: Product, where: object) -> None:
+def _touch(machine: Machine, product: Product, where: Instruction) -> None:
     """Note that all warps of the groups that take part read the operands."""
     interval = machine.interval.reshape(-1, GROUP)[product.units, 0]
     count = product.index.shape[1]
@@ -236,10 +239,12 @@ def _touch(machine: Machine, product: Product, where: object) -> None:
     machine.shared.touch(product.index.ravel(), product.size, warps, np.repeat(interval, count), False, where)
 
 
-def _wait(machine: Machine, live: NDArray[np.bool_], last: int, where: object) -> None:
+def _wait(machine: Machine, live: NDArray[np.bool_], last: int, where: Instruction) -> None:
     """Complete all groups of products but the last few; their operands are read until now."""
     before = machine.products.closed_before(live, last)
-    for product in machine.products.finish(live, last):
+    finished = machine.products.finish(live, last)
+    machine.note(Waited(where, live, machine.products.committed.copy(), last, finished))
+    for product in finished:
         machine.shared.end_read(product.index, product.size)
         _touch(machine, product, where)
         for k, number in enumerate(product.registers):
@@ -260,6 +265,7 @@ def _fence(program: Program, instruction: Instruction) -> Step:
 
     def step(machine: Machine, mask: Mask) -> None:
         threads = np.flatnonzero(np.repeat(machine.whole_warps(mask, instruction), WARP))[::WARP]
+        machine.note(Fenced(instruction))
         machine.shared.fence(machine.shared_start[threads], machine.warp[threads], machine.interval[threads])
 
     return step
