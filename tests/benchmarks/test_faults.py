@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from benchmarks.faults import SUBJECTS, Faulted, run, subject
+from benchmarks.faults import ORDER, RESULT, SUBJECTS, Faulted, run, subject
+from benchmarks.report import RESULTS
 from ptx.driver import TARGETS
+
+
+def test_every_recorded_fault_is_reported_changes_the_result_or_is_shown_equivalent() -> None:
+    rows = json.loads((RESULTS / "injected-faults.json").read_text())["rows"]
+    assert {(row["kernel"], row["target"]) for row in rows} == {
+        (name, target) for name in SUBJECTS for target in TARGETS
+    }
+    ordering = {each.fault.name for each in ORDER}
+    assert {row["fault"] for row in rows} == ordering | {fault.name for fault in RESULT}
+    for row in rows:
+        assert row["injected"] == row["reported"] + row["changed"] + row["equivalent"], row
+        assert bool(row["reasons"]) == (row["equivalent"] > 0), row
+        assert row["fault"] not in ordering or row["changed"] == 0, row
 
 
 def test_rows_count_what_became_of_each_fault(monkeypatch: pytest.MonkeyPatch) -> None:
