@@ -1,39 +1,38 @@
 """The measurements of the similarities run, and measure two ways to the same scores."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from benchmarks.__main__ import main
 from benchmarks.dissection import Case, _ours, _shards
 from benchmarks.published import FORMULAS
-from tests.support.places import ROOT
 
 
 @pytest.mark.slow
-def test_every_similarity_is_measured(tmp_path: Path) -> None:
+def test_similarities_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "dissection.json"
-    command = [sys.executable, "-m", "benchmarks", "dissection", "--quick", "--json", str(path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    rows = json.loads(path.read_text())["rows"]
-    *compared, streamed = rows
-    assert [row["similarity"] for row in compared] == ["cos", "soft_wpmi", "rank_reorder"]
-    assert all(row["seconds"] > 0 and row["baseline_seconds"] > 0 and row["ratio"] > 0 for row in compared)
-    assert all(row["peak_bytes"] >= 0 and row["baseline_peak_bytes"] >= 0 for row in compared)
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "dissection", "--quick", "--json", str(path)])
+    assert main() == 0
+    compared, streamed = json.loads(path.read_text())["rows"]
+    assert (compared["similarity"], streamed["similarity"]) == ("soft_wpmi", "cos")
+    assert compared["seconds"] > 0
+    assert compared["baseline_seconds"] > 0
+    assert compared["ratio"] > 0
+    assert compared["peak_bytes"] >= 0
+    assert compared["baseline_peak_bytes"] >= 0
     assert streamed["baseline_seconds"] is streamed["ratio"] is None
     assert 0 < streamed["peak_bytes"] < 3e9
 
 
-@pytest.mark.slow
-def test_quick_is_refused_elsewhere() -> None:
-    command = [sys.executable, "-m", "benchmarks", "static", "--quick"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "--quick: only dissection, accuracy, labels have small sizes" in done.stderr
+def test_quick_is_refused_elsewhere(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "static", "--quick"])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert "--quick: only dissection, accuracy, labels have small sizes" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", FORMULAS)
