@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lwta.support.processes import Group
@@ -41,6 +41,8 @@ def own_folder(folder: Path | None, group: Group) -> Iterator[None]:
     finally:
         if descriptor is not None:
             _held.discard(descriptor)
+            with suppress(OSError):  # closing alone would leave it to a process forked meanwhile, until that closes it
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
 
 

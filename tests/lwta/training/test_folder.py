@@ -19,7 +19,7 @@ from torch import nn
 from lwta import LWTA, create_model, set_eval_mode
 from lwta.support.digests import CHECKSUM, digest_of_content
 from lwta.support.processes import Group
-from lwta.training import Recipe, TensorBatches, train
+from lwta.training import Recipe, TensorBatches, folder, train
 from lwta.training.folder import own_folder
 from lwta.training.state import load_state
 
@@ -215,6 +215,14 @@ def test_a_folder_belongs_to_one_training_at_a_time(tmp_path: Path) -> None:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.pt", "log.csv", "other", "result.json"]
+
+
+def test_a_process_that_has_just_been_forked_does_not_keep_the_folder(tmp_path: Path) -> None:
+    """It has the lock's descriptor too, until it runs."""
+    with own_folder(tmp_path, Group()):
+        (copy,) = [os.dup(descriptor) for descriptor in folder._held]
+    with own_folder(tmp_path, Group()):
+        os.close(copy)
 
 
 @pytest.mark.slow
