@@ -9,6 +9,14 @@ from tests.support import executions
 from tests.support.kernel_cases import KERNELS, running
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave all targets but the newest to the whole run: each test of a kernel takes a compilation."""
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        if callspec is not None and callspec.params.get("path") in KERNELS[:-1]:
+            item.add_marker(pytest.mark.slow)
+
+
 def pytest_sessionfinish() -> None:
     executions.write()
 
